@@ -1,0 +1,90 @@
+#!/usr/bin/env python
+"""Ask small local models a file of questions and keep every answer.
+
+    python scripts/run_local_pool.py --questions questions.jsonl --out FOLDER [--models NAME ...] [--parallel-models 2]
+
+Every question is answered once at temperature 0 (sample 0), and those with "samples": n another n times at temperature 0.7 with fixed
+seeds. The answers go to FOLDER/<model>.jsonl as they come, with tokens, latency and log-probability, unscored: scoring is done
+later from these files, without the models. An interrupted run is started again with the same command and goes on where it was.
+When all models are through, FOLDER/responses.jsonl holds all answers.
+"""
+import argparse, os, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from trouter.outcomes.collect import gather, plan, read_lines, read_questions  # noqa: E402
+from trouter.pool.chat import ChatClient  # noqa: E402
+from trouter.pool.local import PLAIN_TEMPLATE, few_shot, find_model, serve  # noqa: E402
+from trouter.pool.models import Pool, write_atomically  # noqa: E402
+
+# the longest first: it starts at once, and the others follow one another beside it
+MODELS = ['qwen2.5-coder-1.5b', 'qwen2.5-coder-0.5b', 'gemma-3-270m', 'smollm2-135m']
+BASE_MODELS = {'gemma-3-270m'}  # no chat training: asked by examples
+SHOTS = [('What colour is a ripe banana? Answer with one word.', 'yellow'), ('How many wheels do 3 bicycles have? Answer with the number only.', '6'),
+         ('Complete the sentence. Answer with the missing name only. The author of the novel "Emma" is ...', 'Jane Austen')]
+
+
+def base_prompt(question) -> dict:
+    "How a base model is asked: examples and one line for an answer; for code, the text to go on from."
+    if question.metric == 'pass@1': return dict(messages=code_start(question.query), stop=['\ndef ', '\nclass ', '\nif __name__', '\nprint(', '\n```', '\n#', '\nassert'])
+    return dict(messages=few_shot(question.query, SHOTS), stop=['\n'])
+
+
+def code_start(query) -> str:
+    "The code inside the last code block of a question, without the closing mark; the query itself where there is none."
+    parts = query.split('```')
+    return query if len(parts) < 3 else parts[-2].removeprefix('python').lstrip('\n').rstrip() + '\n'
+
+
+def say(*words): print(time.strftime('%H:%M:%S'), *words, flush=True)
+
+
+def watch(client, name, total, stop, every=60):
+    "Say now and then how far a model is."
+    start = time.time()
+    while not stop.wait(every):
+        done = client.ledger.lines.get(name, {}).get('calls', 0)
+        if done: say(f'{name}: {done} of {total} calls, {(time.time() - start) / done:.2f} s a call, about {(time.time() - start) / done * (total - done) / 60:.0f} min left')
+
+
+def run(name, questions, args):
+    "Serve one model, ask it everything that is missing, end it."
+    file = find_model(name)
+    if file is None: return say(f'{name}: not found; run scripts/fetch_models.py')
+    base = name in BASE_MODELS
+    with serve(file, name, context=args.context, chat_template=PLAIN_TEMPLATE if base else None) as server:
+        pool, stop, out = Pool([server.candidate]), threading.Event(), args.out/f'{name}.jsonl'
+        calls = plan(questions, pool, prompt=(lambda q, m: base_prompt(q)) if base else None, seed=args.seed, extra={'top_logprobs': 1, 'cache_prompt': True})
+        with ChatClient(pool, concurrency=1, timeout=600, progress=False) as client:
+            left = len(calls) - len(read_lines(out, repair=False))
+            threading.Thread(target=watch, args=(client, name, left, stop), daemon=True).start()
+            try: records = gather(calls, pool, out, client, scorer=None, show=lambda line: say(f'{name}: {line}'))
+            finally: stop.set()
+    say(f'{name}: {len(records)} of {len(calls)} answers are there')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--questions', type=Path, required=True, help='JSON lines: query_id, query, metric, max_tokens, samples, ...')
+    parser.add_argument('--out', type=Path, required=True, help='folder of the answers')
+    parser.add_argument('--models', nargs='+', default=MODELS, metavar='NAME')
+    parser.add_argument('--parallel-models', type=int, default=1, help='models that run at the same time, one processor core each')
+    parser.add_argument('--context', type=int, default=4096, help='tokens of prompt and answer together')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--limit', type=int, help='only the first N questions of the file')
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    questions = read_questions(args.questions)[:args.limit]
+    say(f'{len(questions)} questions, {len(questions) + sum(q.samples for q in questions)} calls to each of: {", ".join(args.models)}')
+    with ThreadPoolExecutor(args.parallel_models) as workers:
+        jobs = {name: workers.submit(run, name, questions, args) for name in args.models}
+    failed = {name: job.exception() for name, job in jobs.items() if job.exception()}
+    for name, error in failed.items(): say(f'{name}: {error}')
+    files = [args.out/f'{name}.jsonl' for name in args.models]
+    write_atomically(args.out/'responses.jsonl', b''.join(f.read_bytes() for f in files if f.exists()))
+    say(f'all answers: {args.out/"responses.jsonl"}')
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__': main()
