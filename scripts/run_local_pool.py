@@ -7,20 +7,27 @@ Every question is answered once at temperature 0 (sample 0), and those with "sam
 seeds. The answers go to FOLDER/<model>.jsonl as they come, with tokens, latency and log-probability, unscored: scoring is done
 later from these files, without the models. An interrupted run is started again with the same command and goes on where it was.
 When all models are through, FOLDER/responses.jsonl holds all answers.
+
+    python scripts/run_local_pool.py --prices --out FOLDER    # on an otherwise idle machine
+
+measures what a token of each model costs in processor time, and writes the pool with these prices to FOLDER/pool.yaml.
 """
-import argparse, os, sys, threading, time
+import argparse, sys, threading, time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from trouter.outcomes.collect import gather, plan, read_lines, read_questions  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
-from trouter.pool.local import PLAIN_TEMPLATE, few_shot, find_model, serve  # noqa: E402
-from trouter.pool.models import Pool, write_atomically  # noqa: E402
+from trouter.pool.local import PLAIN_TEMPLATE, few_shot, find_model, measure_cpu_price, serve  # noqa: E402
+from trouter.pool.models import Pool, write_atomically, write_pool  # noqa: E402
 
 # the longest first: it starts at once, and the others follow one another beside it
 MODELS = ['qwen2.5-coder-1.5b', 'qwen2.5-coder-0.5b', 'gemma-3-270m', 'smollm2-135m']
 BASE_MODELS = {'gemma-3-270m'}  # no chat training: asked by examples
+SIZES = {'qwen2.5-coder-1.5b': 1.54, 'qwen2.5-coder-0.5b': .49, 'gemma-3-270m': .27, 'smollm2-135m': .135}  # billions of parameters
 SHOTS = [('What colour is a ripe banana? Answer with one word.', 'yellow'), ('How many wheels do 3 bicycles have? Answer with the number only.', '6'),
          ('Complete the sentence. Answer with the missing name only. The author of the novel "Emma" is ...', 'Jane Austen')]
 
@@ -50,10 +57,8 @@ def watch(client, name, total, stop, every=60):
 
 def run(name, questions, args):
     "Serve one model, ask it everything that is missing, end it."
-    file = find_model(name)
-    if file is None: return say(f'{name}: not found; run scripts/fetch_models.py')
     base = name in BASE_MODELS
-    with serve(file, name, context=args.context, chat_template=PLAIN_TEMPLATE if base else None) as server:
+    with serve(find_model(name), name, context=args.context, chat_template=PLAIN_TEMPLATE if base else None) as server:
         pool, stop, out = Pool([server.candidate]), threading.Event(), args.out/f'{name}.jsonl'
         calls = plan(questions, pool, prompt=(lambda q, m: base_prompt(q)) if base else None, seed=args.seed, extra={'top_logprobs': 1, 'cache_prompt': True})
         with ChatClient(pool, concurrency=1, timeout=600, progress=False) as client:
@@ -64,17 +69,33 @@ def run(name, questions, args):
     say(f'{name}: {len(records)} of {len(calls)} answers are there')
 
 
+def write_prices(args):
+    "Measure the processor time per token of each model, one after another, and write the pool."
+    candidates = []
+    for name in args.models:
+        with serve(find_model(name), name) as server: p_in, p_out = measure_cpu_price(server, repeats=3)
+        say(f'{name}: {p_in / 1e6:.2f} CPU ms per prompt token, {p_out / 1e6:.2f} per token written')
+        candidates.append(replace(server.candidate, input_price=round(p_in, -3), output_price=round(p_out, -3), price_date=date.today().isoformat(), size=SIZES.get(name),
+                                  price_source='processor time per 10^6 tokens, one thread, measured', base_url=None, model_id=None))
+    write_pool(Pool(candidates), args.out/'pool.yaml')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--questions', type=Path, required=True, help='JSON lines: query_id, query, metric, max_tokens, samples, ...')
+    parser.add_argument('--questions', type=Path, help='JSON lines: query_id, query, metric, max_tokens, samples, ...')
     parser.add_argument('--out', type=Path, required=True, help='folder of the answers')
     parser.add_argument('--models', nargs='+', default=MODELS, metavar='NAME')
     parser.add_argument('--parallel-models', type=int, default=1, help='models that run at the same time, one processor core each')
     parser.add_argument('--context', type=int, default=4096, help='tokens of prompt and answer together')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--limit', type=int, help='only the first N questions of the file')
+    parser.add_argument('--prices', action='store_true', help='measure prices, ask nothing')
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in args.models if find_model(name) is None]
+    if missing: parser.error(f'model not found: {", ".join(missing)}; run scripts/fetch_models.py')
+    if args.prices: return write_prices(args)
+    if args.questions is None: parser.error('--questions is needed')
     questions = read_questions(args.questions)[:args.limit]
     say(f'{len(questions)} questions, {len(questions) + sum(q.samples for q in questions)} calls to each of: {", ".join(args.models)}')
     with ThreadPoolExecutor(args.parallel_models) as workers:

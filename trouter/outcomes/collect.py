@@ -2,20 +2,21 @@
 
 # %% auto #0
 __all__ = ['CollectError', 'Question', 'read_questions', 'check_questions', 'Call', 'plan', 'identity', 'forecast', 'read_lines',
-           'appender', 'default_scorer', 'record_of', 'identity_of', 'gather', 'collect']
+           'appender', 'stub_of', 'default_scorer', 'check_metrics', 'score_of', 'record_of', 'identity_of', 'Failures',
+           'gather', 'collect', 'to_table', 'rescore']
 
-# %% ../../nbs/outcomes/05_collect.ipynb #f92c8287
-import errno, json, math, os, queue, threading
+# %% ../../nbs/outcomes/05_collect.ipynb #f5f75641
+import errno, json, math, os, re, warnings
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..pool.chat import BudgetExceeded, ChatClient, ChatError, Reply, Request, body_of, estimate_tokens, request_key, worst_cost
+from ..pool.chat import ChatClient, Reply, Request, body_of, estimate_tokens, request_key
 from ..pool.models import Pool
 
-# %% ../../nbs/outcomes/05_collect.ipynb #1ad2ccae
+# %% ../../nbs/outcomes/05_collect.ipynb #e31171b7
 class CollectError(RuntimeError):
     "A collection that cannot go on; the message names the file or the question, and what to do."
 
@@ -34,9 +35,10 @@ class Question:
     samples: int = 0                # further draws at a temperature above zero; see `plan`
     tests: str | None = None        # for 'pass@1': the code of the tests
     entry_point: str | None = None  # for 'pass@1': the function under test
+    stub: str | None = None         # for 'pass@1': the code to complete; None = the code block in the query, if there is one
     extra: dict = field(default_factory=dict)  # kept, not used: source, licence, ...
 
-# %% ../../nbs/outcomes/05_collect.ipynb #39cfe906
+# %% ../../nbs/outcomes/05_collect.ipynb #f909187e
 def read_questions(
     path,  # a .jsonl file, one question a line
 ) -> list[Question]:
@@ -53,7 +55,7 @@ def read_questions(
         questions.append(Question(**{k: v for k, v in row.items() if k in known}, extra={k: v for k, v in row.items() if k not in known}))
     return check_questions(questions)
 
-
+# %% ../../nbs/outcomes/05_collect.ipynb #a7ff511c
 def check_questions(questions) -> list[Question]:
     "The questions as a list. Raises `CollectError` for an id that stands twice or an empty text."
     questions = list(questions)
@@ -63,14 +65,14 @@ def check_questions(questions) -> list[Question]:
         if not q.query.strip(): raise CollectError(f'{q.query_id}: the query is empty')
     return questions
 
-# %% ../../nbs/outcomes/05_collect.ipynb #79954e7a
+# %% ../../nbs/outcomes/05_collect.ipynb #966c55f9
 @dataclass(frozen=True)
 class Call:
     "One planned call: a question, and the request that is made of it."
     question: Question
     request: Request
 
-
+# %% ../../nbs/outcomes/05_collect.ipynb #84d8cb9d
 def plan(
     questions, pool: Pool,
     samples=1,              # draws of every question; a question's own `samples` come on top, if they are more
@@ -95,7 +97,7 @@ def identity(call: Call, pool: Pool) -> tuple:
     r = call.request
     return call.question.query_id, r.model, r.sample, r.temperature, request_key(r, pool[r.model], address=False)[:16]
 
-# %% ../../nbs/outcomes/05_collect.ipynb #5ed1f62d
+# %% ../../nbs/outcomes/05_collect.ipynb #09f56141
 def forecast(
     calls, pool: Pool,
 ) -> dict:
@@ -115,7 +117,7 @@ def _say_forecast(calls, finished, pool, show):
     money = 'money unknown (no price)' if math.isnan(f['money']) else f'at most about {f["money"]:.4g} {pool.currency}'
     show(f'{f["calls"]} calls to make ({finished} done before): about {f["prompt_tokens"]} prompt tokens, at most {f["completion_tokens"]} completion tokens, {money}')
 
-# %% ../../nbs/outcomes/05_collect.ipynb #78cf5054
+# %% ../../nbs/outcomes/05_collect.ipynb #7f262e38
 def read_lines(
     path,         # of the .jsonl file
     repair=True,  # cut a torn last line off the file
@@ -132,7 +134,7 @@ def read_lines(
     if repair and len(whole) < len(data): os.truncate(path, len(whole))
     return records
 
-# %% ../../nbs/outcomes/05_collect.ipynb #8a8a5e01
+# %% ../../nbs/outcomes/05_collect.ipynb #6627eab3
 @contextmanager
 def appender(path):
     "A function that appends one record durably. Raises `CollectError` when the disk is full or another process writes the file."
@@ -160,12 +162,34 @@ def _lock(handle, path):
     try: fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError: raise CollectError(f'{path}: another collection is writing to this file; wait for it or choose another name') from None
 
-# %% ../../nbs/outcomes/05_collect.ipynb #25b1971c
+# %% ../../nbs/outcomes/05_collect.ipynb #24ca4a96
+def stub_of(question: Question) -> str | None:
+    "The code that a 'pass@1' question asks to complete."
+    blocks = re.findall(r'```(?:python|py)?[ \t]*\n(.*?)```', question.query, re.S)
+    return question.stub or (blocks[-1] if blocks else None)
+
+
 def default_scorer(question: Question, response: str) -> float | None:
-    "Score by the question's metric; 'pass@1' runs its tests in the sandbox."
+    "Score by the question's metric; 'pass@1' runs the question's tests in the sandbox, whether the answer is the whole function or goes on from the stub."
     from trouter.outcomes.scoring import score
-    if question.metric == 'pass@1': return score('pass@1', response, question.reference, tests=question.tests, entry_point=question.entry_point)
-    return score(question.metric, response, question.reference)
+    reference = question.reference
+    if question.metric == 'pass@1' and question.tests is not None: reference = dict(tests=question.tests, entry_point=question.entry_point, prompt=stub_of(question))
+    return score(question.metric, response, reference)
+
+
+def check_metrics(questions):
+    "Raises `CollectError` for a metric that is unknown or lacks what it needs, before anything is paid for."
+    from trouter.outcomes.scoring import SCORERS
+    for q in questions:
+        if q.metric not in SCORERS: raise CollectError(f'{q.query_id}: unknown metric {q.metric!r}; known: {", ".join(sorted(SCORERS))}')
+        if q.tests is None and q.reference is None: raise CollectError(f'{q.query_id}: metric {q.metric!r} needs a reference answer{" or tests" if q.metric == "pass@1" else ""}')
+
+# %% ../../nbs/outcomes/05_collect.ipynb #98e3a935
+def score_of(question, response, scorer) -> float | None:
+    "The score; None, with a warning, where scoring itself fails: the answer is kept and can be scored later."
+    try: return None if scorer is None else scorer(question, response)
+    except Exception as e:
+        warnings.warn(f'{question.query_id}: the answer is kept without a score: {type(e).__name__}: {" ".join(str(e).split())[:200]}')
 
 
 def record_of(
@@ -176,7 +200,7 @@ def record_of(
     q, r = call.question, call.request
     reference = q.reference if q.reference is None or isinstance(q.reference, str) else json.dumps(q.reference, ensure_ascii=False)
     return dict(query_id=q.query_id, query=q.query, task_type=q.task_type, reference=reference, model=r.model, rewrite=0, sample=r.sample, response=reply.text,
-                score=None if scorer is None else scorer(q, reply.text), metric=q.metric, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens,
+                score=score_of(q, reply.text, scorer), metric=q.metric, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens,
                 tokens_source=reply.tokens_source, cost=reply.cost, latency_s=reply.latency_s, logprob=reply.logprob, temperature=r.temperature, finish_reason=reply.finish_reason,
                 seed=r.seed, date=datetime.now(timezone.utc).isoformat(timespec='seconds'), request=identity(call, pool)[-1])
 
@@ -185,49 +209,60 @@ def identity_of(record: dict) -> tuple:
     "The `identity` of the call that a record came from."
     return record['query_id'], record['model'], record['sample'], record['temperature'], record['request']
 
-# %% ../../nbs/outcomes/05_collect.ipynb #6ce2dda3
+# %% ../../nbs/outcomes/05_collect.ipynb #94219cfd
+class Failures:
+    "What failed, why, and which models are given up."
+
+    def __init__(self, patience: int, show):
+        self.patience, self.show, self.causes, self.in_a_row, self.skipped = patience, show, Counter(), Counter(), Counter()
+
+    def failed(self, call: Call, error):
+        "Count a failure; the first of each cause is shown."
+        model = call.request.model
+        self.causes[error.cause] += 1
+        if self.causes[error.cause] == 1: self.show(f'{call.question.query_id}: {error}')
+        if error.cause != 'budget': self.in_a_row[model] += 1
+        if self.in_a_row[model] == self.patience: self.show(f'{model}: {self.patience} calls failed in a row; given up for this run')
+
+    def willing(self, calls):
+        "The calls, without those of models that are given up."
+        for call in calls:
+            if self.in_a_row[call.request.model] < self.patience: yield call
+            else: self.skipped[call.request.model] += 1
+
+    def report(self):
+        "One line on what is still missing; nothing where all went well."
+        words = [f'{n} x {cause}' for cause, n in self.causes.most_common()] + [f'{n} x not tried ({model} given up)' for model, n in self.skipped.items()]
+        if words: self.show('not answered, tried again at the next run: ' + ', '.join(words))
+
+# %% ../../nbs/outcomes/05_collect.ipynb #c6b44d65
 def gather(
     calls, pool: Pool,
     out,               # the .jsonl file
     client: ChatClient,
     scorer=default_scorer,
     show=print,        # gets the lines of report
+    patience=20,       # failures in a row after which a model is given up
 ) -> list[dict]:
     "Make the calls that have no record yet; the records of all calls, in the plan's order. Raises `CollectError`."
     with appender(out) as append:
         finished = {identity_of(r): r for r in read_lines(out)}
         missing = [c for c in calls if identity(c, pool) not in finished]
         _say_forecast(missing, len(calls) - len(missing), pool, show)
-        failures = Counter()
-        for call, result in _answers(missing, client):
-            if isinstance(result, Reply):
-                record = record_of(call, result, pool, scorer)
-                append(record); finished[identity_of(record)] = record
-            else:
-                failures[result.cause] += 1
-                if failures[result.cause] == 1: show(f'{call.question.query_id}: {result}')
-    if failures: show('not answered, tried again at the next run: ' + ', '.join(f'{n} x {cause}' for cause, n in failures.most_common()))
+        failures, sent = Failures(patience, show), []
+        requests = (sent.append(c) or c.request for c in failures.willing(missing))
+        with closing(client.chat_stream(requests, len(missing))) as results:
+            for i, result in results:
+                if isinstance(result, Reply):
+                    record = record_of(sent[i], result, pool, scorer)
+                    append(record)
+                    finished[identity_of(record)] = record
+                    failures.in_a_row[record['model']] = 0
+                else: failures.failed(sent[i], result)
+        failures.report()
     return [finished[i] for i in (identity(c, pool) for c in calls) if i in finished]
 
-
-def _answers(calls, client):
-    "(call, result) as the answers come in, from a thread that runs `chat_many`."
-    box, halt = queue.Queue(), threading.Event()
-    def on_result(i, result):
-        box.put((calls[i], result))
-        if halt.is_set(): raise KeyboardInterrupt
-    def run():
-        try: client.chat_many([c.request for c in calls], on_result)
-        except BaseException as e: box.put(e)
-        else: box.put(None)
-    thread = threading.Thread(target=run, daemon=True); thread.start()
-    try:
-        while (item := box.get()) is not None:
-            if isinstance(item, BaseException): raise item
-            yield item
-    finally: halt.set()
-
-# %% ../../nbs/outcomes/05_collect.ipynb #1b34ce91
+# %% ../../nbs/outcomes/05_collect.ipynb #b5b8de41
 def collect(
     questions, pool: Pool,
     out,                     # path without suffix: `<out>.jsonl` grows during the run, `<out>.parquet` is written at its end
@@ -238,19 +273,41 @@ def collect(
     concurrency=8,           # for the client that is made here
     scorer=default_scorer,   # (question, response) -> score; None = store answers only
     show=print,              # gets the lines of report
+    patience=20,             # failures in a row after which a model is given up
     **planning,              # further arguments of `plan`
 ):
     "Run a pool over questions; resumes and pays nothing twice. Returns `Outcomes`. Raises `CollectError`."
-    from trouter.outcomes.table import Outcomes
-    import pandas as pd
     out = Path(out)
     calls = plan(questions, pool, samples, temperature, **planning)
+    if scorer is default_scorer: check_metrics([c.question for c in calls])
     own = client is None
     if own: client = ChatClient(pool, out.with_name(out.name + '.cache'), budget=budget, concurrency=concurrency)
-    try: records = gather(calls, pool, out.with_name(out.name + '.jsonl'), client, scorer, show)
+    try: records = gather(calls, pool, out.with_name(out.name + '.jsonl'), client, scorer, show, patience)
     finally:
         if own: client.close()
-    if not records: raise CollectError(f'{out}: no call was answered')
-    outcomes = Outcomes(pd.DataFrame(records).drop(columns='request'), pool)
-    outcomes.write(out.with_name(out.name + '.parquet'))
+    if not records: raise CollectError(f'{out}: no call was answered; the lines above say why')
+    return to_table(records, pool, out.with_name(out.name + '.parquet'))
+
+# %% ../../nbs/outcomes/05_collect.ipynb #de6768b8
+def to_table(
+    records, pool: Pool,
+    path=None,  # a .parquet file to write
+):
+    "`Outcomes` from records."
+    import pandas as pd
+    from trouter.outcomes.table import Outcomes
+    outcomes = Outcomes(pd.DataFrame(records).drop(columns='request', errors='ignore'), pool)
+    if path is not None: outcomes.write(path)
     return outcomes
+
+# %% ../../nbs/outcomes/05_collect.ipynb #34ce3cbc
+def rescore(
+    records,                # from `read_lines`
+    questions,              # those that were asked
+    scorer=default_scorer,  # (question, response) -> score in [0, 1] or None
+) -> list[dict]:
+    "The records with new scores. Raises `CollectError` for a record of an unknown question."
+    by_id = {q.query_id: q for q in check_questions(questions)}
+    unknown = [r['query_id'] for r in records if r['query_id'] not in by_id]
+    if unknown: raise CollectError(f'{unknown[0]}: a record of a question that is not among those given')
+    return [r | dict(score=score_of(by_id[r['query_id']], r['response'], scorer), metric=by_id[r['query_id']].metric) for r in records]

@@ -6,7 +6,7 @@ __all__ = ['FENCE', 'LAYERS', 'FORBIDDEN_CALLS', 'FORBIDDEN_EVENTS', 'PATH_EVENT
            'limit_resources', 'enter_namespace', 'drop_capabilities', 'readable_roots', 'restrict_files',
            'restrict_calls', 'audit_guard', 'lock_down', 'steps', 'explain', 'child_main', 'child_program',
            'child_environment', 'start_child', 'kill_group', 'Drain', 'SandboxResult', 'SandboxUnavailable', 'watch',
-           'run_job', 'test_program', 'verdict', 'check_layers', 'run_tests', 'as_tests', 'pass_at_1']
+           'run_job', 'join_tests', 'verdict', 'check_layers', 'run_tests', 'as_tests', 'pass_at_1']
 
 # %% ../../nbs/outcomes/02_sandbox.ipynb #0df4a653
 import inspect, json, math, os, re, secrets, signal, subprocess, sys, sysconfig, tempfile, textwrap, threading, time, warnings
@@ -358,8 +358,8 @@ def run_job(job:dict):
                 try: pipe.close()
                 except OSError: pass
 
-# %% ../../nbs/outcomes/02_sandbox.ipynb #35de9237
-def test_program(
+# %% ../../nbs/outcomes/02_sandbox.ipynb #6fff6bd9
+def join_tests(
     tests:str|list,               # assert lines, or a text that may define `check(candidate)`
     entry_point:str|None=None,    # the function under test
 )->str:                           # one program that raises unless the tests hold
@@ -389,7 +389,7 @@ def check_layers(layers, require, status:int, output:bytes):
     if not {'files', 'syscalls'} & set(layers):
         warnings.warn(f'sandbox: only {", ".join(layers)} available here, not enforced by the kernel; run untrusted code in a container or virtual machine', RuntimeWarning, stacklevel=3)
 
-# %% ../../nbs/outcomes/02_sandbox.ipynb #6e1064e4
+# %% ../../nbs/outcomes/02_sandbox.ipynb #31994a1f
 def run_tests(
     code:str,                     # the program an LLM wrote (see `extract_code`)
     tests:str|list,               # assert lines, or a text with `check(candidate)`
@@ -402,7 +402,7 @@ def run_tests(
     "Run `code`, then `tests`, in a locked-down child process. Raises ValueError for unusable tests, SandboxUnavailable if a required layer is missing."
     if unknown := set(require) - set(LAYERS): raise ValueError(f'unknown layer {sorted(unknown)[0]!r}; known: {", ".join(LAYERS)}')
     if not (timeout > 0 and memory_mb > 0): raise ValueError(f'timeout and memory_mb must be positive, got {timeout} and {memory_mb}')
-    checks = test_program(tests, entry_point)
+    checks = join_tests(tests, entry_point)
     if not code or not code.strip(): return SandboxResult(False, 'no code', 0.0)
     token = secrets.token_hex(16)
     job = dict(answer=code, tests=checks, token=token, timeout=timeout, memory_mb=memory_mb, roots=readable_roots(), require=list(require), recursion=recursion)
@@ -411,7 +411,7 @@ def run_tests(
     passed, reason = verdict(job, token, report, seconds, timed_out, status)
     return SandboxResult(passed, reason, seconds, tuple(layers), output.decode('utf-8', 'replace'))
 
-# %% ../../nbs/outcomes/02_sandbox.ipynb #dcae01ec
+# %% ../../nbs/outcomes/02_sandbox.ipynb #c2928ad7
 def as_tests(reference)->dict:
     "A reference as dict with `tests` and perhaps `entry_point` and `prompt`. JSON texts are read."
     if isinstance(reference, str) and reference.lstrip()[:1] in ('{', '['):
@@ -431,5 +431,5 @@ def pass_at_1(
     if response is None: return None
     spec = dict(as_tests(reference), **kw)
     tests, prompt, entry = spec.pop('tests'), spec.pop('prompt', None), spec.get('entry_point')
-    test_program(tests, entry)
+    join_tests(tests, entry)
     return float(run_tests(extract_code(response, prompt, entry), tests, **spec).passed)

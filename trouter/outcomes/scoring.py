@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['LETTERS', 'SAID', 'SUPERSCRIPTS', 'DASHES', 'NUMBER', 'STATED', 'SCORERS', 'is_missing', 'accepted', 'per_answer',
-           'plain', 'exact', 'mark_letters', 'letter_pattern', 'all_letters', 'only_one', 'stated_choices',
+           'plain', 'exact', 'clip', 'mark_letters', 'letter_pattern', 'all_letters', 'only_one', 'stated_choices',
            'option_said', 'choice_signs', 'normalise', 'as_choices', 'extract_choice', 'choice', 'plain_number_text',
            'value_of', 'find_numbers', 'extract_number', 'number', 'contains', 'token_f1', 'optional', 'rouge_scorer',
            'rouge_l', 'bleu', 'pass_at_1_lazily', 'score']
@@ -62,7 +62,13 @@ def exact(
     "1 if the reply is the answer, apart from case, blanks, quotes and a final full stop."
     return float(plain(response) == plain(reference))
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #6cfc1de5
+# %% ../../nbs/outcomes/01_scoring.ipynb #13205549
+def clip(text, limit:int=8000)->str:
+    "`text` with runs of one mark or blank cut to three, and at most its first and last `limit` / 2 characters."
+    text = re.sub(r'([^\w\s])\1{3,}', r'\1\1\1', re.sub(r'\n\s*\n\s*', '\n\n', re.sub(r'[^\S\n]{3,}', '  ', str(text).replace('\r\n', '\n'))))
+    return text if len(text) <= limit else text[:limit // 2] + '\n' + text[-(limit // 2):]
+
+# %% ../../nbs/outcomes/01_scoring.ipynb #59f016a3
 LETTERS = 'ABCDEFGHIJ'
 
 def mark_letters(text:str, letters:str=LETTERS)->str:
@@ -74,7 +80,7 @@ def mark_letters(text:str, letters:str=LETTERS)->str:
     text = re.sub(rf'(?<!\w)[(\[]([{both}])[)\]]', lambda m: f'({m[1].upper()})', text)
     return re.sub(r'[*`$]+', '', text)
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #59c5f32b
+# %% ../../nbs/outcomes/01_scoring.ipynb #2db52628
 def letter_pattern(letters:str=LETTERS)->str:
     "Regular expression with two groups for an option letter that is not denied: in brackets, or bare (then 'A' and 'I' must not be English words)."
     word = r"(?![ \t]+(?!(?:is|was|because|since|as|seems|would|and|or)\b)[a-z])"
@@ -85,13 +91,14 @@ def letter_pattern(letters:str=LETTERS)->str:
 def all_letters(pattern:str, text:str)->list:
     "The letters that `pattern` (ending in a letter pattern) finds in `text`, in order; '?' for one that is hedged."
     tail = rf"\s*(?:,|/|&|or\b|and\b)[\s,]*(?:(?:or|and|option|maybe|perhaps)\b\s*)*{letter_pattern()}(?!\)?\s+(?:is|was|are|has|does|would|can)\b)"
-    return ['?' if re.match(tail, text[m.end():]) else next(g for g in m.groups() if g).upper() for m in re.finditer(pattern, text)]
+    tail = re.compile(tail)
+    return ['?' if tail.match(text, m.end()) else next(g for g in m.groups() if g).upper() for m in re.finditer(pattern, text)]
 
 def only_one(found:list)->str|None:
     "The one letter in `found`, or None if there are none or several."
     return found[0] if len(set(found)) == 1 else None
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #42ae9a34
+# %% ../../nbs/outcomes/01_scoring.ipynb #f4e077bd
 SAID = r"(?i:\b(?:answer|choose|chose|pick|select|go with|(?:choice|option)(?=\s*(?:is|would be|must be|[:=])))\b[ \t]*(?:\([A-Za-z]\)[ \t]*:)?" \
        r"(?:(?:is|are|was|would be|should be|must be|to be)\b)?[ \t]*[:=]?\s*(?:(?:the|option|choice|letter|answer|clearly|therefore|definitely)\b[ \t]*)*[:=]?\s*)"
 
@@ -102,7 +109,7 @@ def stated_choices(text:str, letters:str=LETTERS)->list:
     far = all_letters(rf"(?i:\banswer\s*(?:is|:))(?![^.\n]{{0,80}}\b(?:not|n't)\b)[^.\n(]{{1,80}}\(([{letters}])\)", text)
     return near or far
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #e5d66b3d
+# %% ../../nbs/outcomes/01_scoring.ipynb #4a962183
 def option_said(text:str, choices:dict, whole:bool)->str|None:
     "The letter of the one option whose text is `text` (`whole`) or occurs in it."
     said, options = normalise(text), {k: normalise(v) for k, v in choices.items()}
@@ -125,13 +132,13 @@ def choice_signs(text:str, letters:str, choices:dict):
     yield only_one(all_letters(letter, text))
     yield option_said(raw, choices, False)
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #2cb3ce07
+# %% ../../nbs/outcomes/01_scoring.ipynb #486a6f7d
 def normalise(text:str)->str:
     "Lower case, no ASCII punctuation, no English articles, single blanks (the normalisation of SQuAD's evaluation)."
     text = ''.join(c for c in text.lower() if c not in string.punctuation)
     return ' '.join(re.sub(r'\b(a|an|the)\b', ' ', text).split())
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #1ae46079
+# %% ../../nbs/outcomes/01_scoring.ipynb #71d68e06
 def as_choices(choices, letters:str)->dict:
     "Option texts as {letter: text}; a list gets A, B, C, ..."
     if choices is None: return {}
@@ -146,10 +153,10 @@ def extract_choice(
     if is_missing(response): return None
     choices = as_choices(choices, letters)
     if choices: letters = ''.join(c for c in letters if c in choices) or letters
-    sign = next((s for s in choice_signs(str(response)[-20000:], letters, choices) if s), None)
+    sign = next((s for s in choice_signs(clip(response), letters, choices) if s), None)
     return None if sign == '?' else sign
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #ea5736c8
+# %% ../../nbs/outcomes/01_scoring.ipynb #13dfc10e
 def choice(
     response:str|None,       # the reply
     reference,               # the right letter, or several accepted ones
@@ -163,7 +170,7 @@ def choice(
     if is_missing(response): return None
     return float(extract_choice(response, choices, letters) in right.values())
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #326beee8
+# %% ../../nbs/outcomes/01_scoring.ipynb #e6cfa8bf
 SUPERSCRIPTS = str.maketrans('⁰¹²³⁴⁵⁶⁷⁸⁹⁻', '0123456789-')
 DASHES = dict.fromkeys(map(ord, '−‐‑‒–—﹣－'), '-')
 
@@ -181,7 +188,7 @@ def plain_number_text(text:str)->str:
 NUMBER = re.compile(r'(?<![\w.])(?<!\d[/,])(?P<sign>(?<![\d)]\s)(?<![\d)])[-+])?(?P<whole>\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?P<point>\.\d+)?(?<=\d)'
                     r'(?:[eE](?P<power>[+-]?\d+))?(?: (?P<top>\d+)(?=/\d))?(?:\s?/\s?(?P<bottom>\d+(?:\.\d+)?))?(?P<percent>\s?\\?%)?')
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #142d1b6f
+# %% ../../nbs/outcomes/01_scoring.ipynb #dd2abae3
 def value_of(m:re.Match)->tuple|None:
     "(value as Fraction, written with a percent sign?) of a match of `NUMBER`, or None if it is no sensible number."
     digits, power = (m['whole'] or '0').replace(',', '') + (m['point'] or ''), m['power'] or '0'
@@ -198,21 +205,21 @@ def find_numbers(text:str)->list:
     found = (value_of(m) for m in NUMBER.finditer(plain_number_text(text)))
     return [v for v in found if v is not None]
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #287328cf
+# %% ../../nbs/outcomes/01_scoring.ipynb #7ccd1ea5
 STATED = re.compile(r"(?i:\banswer\b[^\n.:=\d]{0,60}?(?:\bis\b|\bwas\b|\bequals\b|[:=→])|\banswer\b[^\n:=]{0,60}?\b(?:is|equals)\b|####|\\boxed(?=\s*\{))")
 
 def extract_number(response:str|None)->tuple|None:
     "The number that a free reply gives as its answer, as (value, is_percent); None if it has none."
     if is_missing(response): return None
-    text = re.sub(r'[*`_]{2,}', ' ', str(response)[-20000:])
-    for m in reversed(list(STATED.finditer(text))):
-        rest = text[m.end():].lstrip(' \t\r\n*`_:{')
+    text = re.sub(r'[*`_]{2,}', ' ', clip(response))
+    for m in reversed(list(STATED.finditer(text))[-20:]):
+        rest = text[m.end():m.end() + 400].lstrip(' \t\r\n*`_:{')
         sentence = re.split(r'\n|(?<!\d)\.\s|(?<=\d)\.\s', rest, maxsplit=1)[0]
         if found := find_numbers(sentence.rsplit('=', 1)[-1]) or find_numbers(sentence): return found[0]
     found = find_numbers(text)
     return found[-1] if found else None
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #cf729605
+# %% ../../nbs/outcomes/01_scoring.ipynb #c04b24e0
 @per_answer(numbers=True)
 def number(
     response:str,            # the reply
@@ -228,7 +235,7 @@ def number(
     def agrees(a, b): return a == b if a.denominator == b.denominator == 1 else abs(a - b) <= tol * max(abs(a), abs(b))
     return float(any(agrees(a, right[0]) for a in readings))
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #f068e7f0
+# %% ../../nbs/outcomes/01_scoring.ipynb #ecccbe3a
 @per_answer()
 def contains(
     response:str,     # the reply
@@ -238,7 +245,7 @@ def contains(
     wanted, said = normalise(reference) or plain(reference), normalise(response) if normalise(reference) else plain(response)
     return float(f' {wanted} ' in f' {said} ')
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #43cb8f21
+# %% ../../nbs/outcomes/01_scoring.ipynb #55540fd4
 @per_answer()
 def token_f1(
     response:str,     # the reply
@@ -252,7 +259,7 @@ def token_f1(
     precision, recall = common / len(said), common / len(wanted)
     return 2 * precision * recall / (precision + recall)
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #f408e5e6
+# %% ../../nbs/outcomes/01_scoring.ipynb #f6de82c8
 def optional(module:str, metric:str):
     "Import an optional library, or say what to install."
     import importlib
@@ -274,7 +281,7 @@ def bleu(response:str, reference:str)->float|None:
     "Sentence BLEU / 100 with exponential smoothing, by the library `sacrebleu`; with several references the best single one counts."
     return optional('sacrebleu', 'bleu').sentence_bleu(response, [reference]).score / 100
 
-# %% ../../nbs/outcomes/01_scoring.ipynb #b11aa9fc
+# %% ../../nbs/outcomes/01_scoring.ipynb #a704c7bb
 def pass_at_1_lazily(response:str|None, reference, **kw)->float|None:
     "pass@1, see `trouter.outcomes.sandbox.pass_at_1`; the reference holds the tests."
     from trouter.outcomes.sandbox import pass_at_1

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['PLAIN_TEMPLATE', 'LocalModelError', 'models_folders', 'find_model', 'check_gguf', 'main', 'LocalServer', 'serve',
-           'few_shot']
+           'few_shot', 'fit_cpu_price', 'measure_cpu_price']
 
 # %% ../../nbs/pool/02_local.ipynb #bc5caab1
 import argparse, importlib.util, os, subprocess, sys, tempfile, threading, time
@@ -38,7 +38,7 @@ def check_gguf(path) -> Path:
     if magic != b'GGUF': raise LocalModelError(f'{path}: not a GGUF file (it begins with {magic!r}); was it downloaded in full, or is it a pointer to the real file?')
     return path
 
-# %% ../../nbs/pool/02_local.ipynb #c759fbc4
+# %% ../../nbs/pool/02_local.ipynb #85160d7d
 def _exit_with_parent():
     "End this process when its parent has gone."
     parent = os.getppid()
@@ -50,7 +50,7 @@ def _exit_with_parent():
         os._exit(0)
     for watch in (read_to_the_end, watch_parent): threading.Thread(target=watch, daemon=True).start()
 
-
+# %% ../../nbs/pool/02_local.ipynb #d13101a8
 def _params(args):
     "The settings of the server for these arguments."
     import xllamacpp
@@ -63,15 +63,19 @@ def _params(args):
     return p
 
 
-def main(argv=None):
-    "Serve one GGUF file until the parent process ends (what the child process runs)."
+def _arguments(argv):
     parser = argparse.ArgumentParser(prog='python -m trouter.pool.local', description='Serve a GGUF file over the OpenAI protocol on 127.0.0.1.')
     parser.add_argument('--gguf', required=True)
     parser.add_argument('--name', default='local')
     parser.add_argument('--address-file', help='the address is written here once the server is ready')
     for name, default in (('port', 0), ('threads', 1), ('parallel', 1), ('context', 4096)): parser.add_argument(f'--{name}', type=int, default=default)
     parser.add_argument('--chat-template', help='a Jinja template in place of the one in the file')
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+# %% ../../nbs/pool/02_local.ipynb #a03d037f
+def main(argv=None):
+    "Serve one GGUF file until the parent process ends (what the child process runs)."
+    args = _arguments(argv)
     _exit_with_parent()
     import xllamacpp
     server = xllamacpp.Server(_params(args))
@@ -81,13 +85,31 @@ def main(argv=None):
         os.replace(f'{args.address_file}.new', args.address_file)
     while True: time.sleep(3600)
 
-# %% ../../nbs/pool/02_local.ipynb #bcad15d5
+# %% ../../nbs/pool/02_local.ipynb #5c156fa6
+def _tail(path, lines):
+    try: return '\n'.join(Path(path).read_text(errors='replace').splitlines()[-lines:])
+    except OSError: return ''
+
+
+def _end(process):
+    if process.poll() is None:
+        process.terminate()
+        try: process.wait(5)
+        except subprocess.TimeoutExpired: process.kill(); process.wait()
+    process.stdin.close()
+
+
+def _cpu_seconds(pid):
+    try: fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    except OSError: return float('nan')
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+# %% ../../nbs/pool/02_local.ipynb #af21b90e
 class LocalServer:
     "A model served by a child process. Use as a context manager, or call `stop`."
 
     def __init__(self, process, folder, name, address, price):
-        self.process, self.name, self.base_url = process, name, f'{address}/v1'
-        self._folder = folder
+        self.process, self.name, self.base_url, self._folder = process, name, f'{address}/v1', folder
         self.candidate = CandidateModel(name, *price, currency='CPU-ms', price_source='processor time per token, one thread' if price[0] is not None else None,
                                         base_url=self.base_url, model_id=name, api_key_env='TROUTER_LOCAL_KEY')
 
@@ -100,24 +122,19 @@ class LocalServer:
         "The last lines that the child printed."
         return _tail(Path(self._folder.name)/'log', lines)
 
+    def cpu_seconds(self) -> float:
+        "Processor time that the child has used so far (Linux alone; NaN elsewhere)."
+        return _cpu_seconds(self.process.pid)
+
     def stop(self):
         "End the child process."
-        if self.alive:
-            self.process.terminate()
-            try: self.process.wait(5)
-            except subprocess.TimeoutExpired: self.process.kill(); self.process.wait()
-        if self.process.stdin: self.process.stdin.close()
+        _end(self.process)
         self._folder.cleanup()
 
     def __enter__(self): return self
     def __exit__(self, *_): self.stop()
 
-
-def _tail(path, lines):
-    try: return '\n'.join(Path(path).read_text(errors='replace').splitlines()[-lines:])
-    except OSError: return ''
-
-# %% ../../nbs/pool/02_local.ipynb #b4982c4e
+# %% ../../nbs/pool/02_local.ipynb #95c347c5
 def _healthy(address) -> bool:
     import urllib.request
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no business on 127.0.0.1
@@ -136,7 +153,7 @@ def _wait_until_ready(process, folder, name, timeout) -> str:
     process.kill()
     raise LocalModelError(f'{name}: not ready after {timeout:g} s; raise `timeout`, or look at the size of the model: {" | ".join(_tail(Path(folder)/"log", 2).splitlines())}')
 
-# %% ../../nbs/pool/02_local.ipynb #715d3e90
+# %% ../../nbs/pool/02_local.ipynb #a2b10f9e
 def serve(
     gguf_path,           # the model's file
     name: str,           # its name in the pool
@@ -163,7 +180,7 @@ def serve(
     except BaseException: process.kill(); process.wait(); process.stdin.close(); folder.cleanup(); raise
     return LocalServer(process, folder, name, address, price)
 
-# %% ../../nbs/pool/02_local.ipynb #ee70536f
+# %% ../../nbs/pool/02_local.ipynb #402105cf
 PLAIN_TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 
 
@@ -175,5 +192,35 @@ def few_shot(
     shots = ''.join(f'Question: {q}\nAnswer: {a}\n\n' for q, a in examples)
     return f'{shots}Question: {question}\nAnswer:'
 
-# %% ../../nbs/pool/02_local.ipynb #c966d516
+# %% ../../nbs/pool/02_local.ipynb #8596b918
+def fit_cpu_price(
+    prompt_tokens,      # n counts of tokens read
+    completion_tokens,  # n counts of tokens written
+    cpu_seconds,        # n processor times
+) -> tuple[float, float]:
+    "CPU milliseconds per 10^6 prompt tokens and per 10^6 completion tokens, by least squares without a constant."
+    import numpy as np
+    X = np.column_stack([prompt_tokens, completion_tokens]).astype(float)
+    if len(X) < 2 or np.linalg.matrix_rank(X) < 2: raise ValueError('the two prices need at least two calls with different shares of prompt and answer')
+    p_in, p_out = np.linalg.lstsq(X, np.asarray(cpu_seconds, float), rcond=None)[0]
+    return float(p_in * 1e9), float(p_out * 1e9)
+
+# %% ../../nbs/pool/02_local.ipynb #7e31c24b
+def measure_cpu_price(
+    server: LocalServer,
+    repeats=3,
+) -> tuple[float, float]:
+    "The CPU price of a served model, from short and long prompts and answers; the server must be idle otherwise."
+    from trouter.pool.chat import ChatClient
+    from trouter.pool.models import Pool
+    rows = []
+    with ChatClient(Pool([server.candidate]), concurrency=1, timeout=600) as client:
+        for k in range(repeats):
+            for n_in, n_out in ((10, 1), (100, 1), (10, 24), (60, 12)):
+                before = server.cpu_seconds()
+                reply = client.chat(server.name, f'{k} ' + f'{7 * k + n_out} apples, ' * (n_in // 4), max_tokens=n_out, logprobs=False, cache_prompt=False, ignore_eos=True)
+                rows.append((reply.prompt_tokens, reply.completion_tokens, server.cpu_seconds() - before))
+    return fit_cpu_price(*zip(*rows))
+
+# %% ../../nbs/pool/02_local.ipynb #601a0b33
 if __name__ == '__main__' and '__file__' in globals() and Path(__file__).name == 'local.py': main()

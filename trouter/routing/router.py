@@ -52,7 +52,7 @@ class Prediction:
     cost: np.ndarray | None        # [n, M], normalised; None in quality-only mode
     extra: dict = field(default_factory=dict)  # further metrics: name -> [n, M]
 
-# %% ../../nbs/routing/01_router.ipynb #8f6dc045
+# %% ../../nbs/routing/01_router.ipynb #e422104b
 class Router:
     "Base of all routers. A subclass writes `_fit` and `scores`; to be saved, also `_state` and `_restore`."
     name = 'router'
@@ -69,8 +69,7 @@ class Router:
         if len(train) == 0: raise ValueError(f'{self.name}: no training records')
         self.models, self.pool, self.scale = list(train.models), train.pool, train.scale
         self.with_cost = train.normalised_cost is not None
-        mean_cost = train.cost.mean(0) if train.cost is not None else np.zeros(len(self.models))
-        self.cheapest_first = np.argsort(mean_cost, kind='stable')
+        self.mean_cost = train.cost.mean(0) if train.cost is not None else np.zeros(len(self.models))
         self._fit(train, valid)
         return self
 
@@ -89,16 +88,31 @@ class Router:
         "Predicted utility of every candidate: [n, M]."
         raise TypeError(f'{type(self).__name__} does not define `scores`')
 
+    def pick(self, scores) -> np.ndarray:
+        "Column numbers [n] of the highest scores [n, M]. Ties go to the model that was cheaper in training."
+        cheapest_first = np.argsort(self.mean_cost, kind='stable')
+        s = scores[:, cheapest_first]
+        return cheapest_first[(s >= s.max(1, keepdims=True) - 1e-12).argmax(1)]
+
     def choose(self, queries, preference) -> np.ndarray:
-        "Column numbers of the chosen models: [n]. Ties go to the model that was cheaper in training."
-        s = self.scores(queries, preference)[:, self.cheapest_first]
-        return self.cheapest_first[(s >= s.max(1, keepdims=True) - 1e-12).argmax(1)]
+        "Column numbers of the chosen models: [n]."
+        return self.pick(self.scores(queries, preference))
 
     def route(self, queries, preference='balanced') -> list[Decision]:
-        "A `Decision` per query."
+        "A `Decision` per query. Raises `ValueError` for an empty query or an unknown preference."
         preference, queries = Preference.parse(preference), check_texts(queries)
-        s, chosen = self.scores(queries, preference), self.choose(queries, preference)
-        return [self._decision(q, s[i], chosen[i], preference) for i, q in enumerate(queries)]
+        x = self.prepare(queries)
+        s = self.scores(x, preference)
+        decisions = [self._decision(q, s[i], j, preference) for i, (q, j) in enumerate(zip(queries, self.pick(s)))]
+        self.detail(decisions, x)
+        return decisions
+
+    def prepare(self, queries):
+        "What `scores` and `detail` are both given; a router that embeds does it here, once."
+        return queries
+
+    def detail(self, decisions, x):
+        "Fill in what the router knows beyond the scores."
 
     def _decision(self, query, s, chosen, preference):
         order = sorted(range(len(s)), key=lambda j: (j != chosen, -s[j]))
@@ -115,7 +129,7 @@ class Router:
 
     def _base_state(self):
         return {'models': self.models, 'pool': self.pool and self.pool.to_dicts(), 'scale': self.scale and asdict(self.scale), 'with_cost': self.with_cost,
-                'cheapest_first': self.cheapest_first.tolist(), 'seed': self.seed, 'encoder': self.encoder and self.encoder.model_name}
+                'mean_cost': self.mean_cost.tolist(), 'seed': self.seed, 'encoder': self.encoder and self.encoder.model_name}
 
 # %% ../../nbs/routing/01_router.ipynb #8abb73c6
 FORMAT_VERSION = 1
@@ -156,7 +170,7 @@ def load_bundle(folder) -> tuple[dict, dict]:
     try: return config, load(weights)
     except SafetensorError as e: raise RouterFileError(f'{weights_path}: damaged: {e}') from None
 
-# %% ../../nbs/routing/01_router.ipynb #87021c37
+# %% ../../nbs/routing/01_router.ipynb #c94e4e33
 def load_router(
     folder,             # written by `Router.save`
     encoder=None,       # None: the encoder the router was trained with
@@ -167,7 +181,7 @@ def load_router(
     router = object.__new__(Router.registry[config['router']])
     try:
         Router.__init__(router, encoder, config['seed'])
-        router.models, router.with_cost, router.cheapest_first = config['models'], config['with_cost'], np.array(config['cheapest_first'])
+        router.models, router.with_cost, router.mean_cost = config['models'], config['with_cost'], np.array(config['mean_cost'])
         router.pool = config['pool'] and pool_from_dicts(config['pool'], folder)
         router.scale = config['scale'] and CostScale(config['scale']['kind'], {k: tuple(v) for k, v in config['scale']['ranges'].items()})
         if router.encoder is None and config['encoder'] is not None: router.encoder = Encoder(config['encoder'])
@@ -175,7 +189,7 @@ def load_router(
     except (KeyError, TypeError, IndexError, AttributeError) as e: raise RouterFileError(f'{folder}: config.json lacks or garbles {e}') from None
     return router
 
-# %% ../../nbs/routing/01_router.ipynb #d043c6b1
+# %% ../../nbs/routing/01_router.ipynb #077fa6b9
 class MetricPredictor(Router):
     "A router that predicts performance and cost; the utility follows from the preference."
 
@@ -188,9 +202,9 @@ class MetricPredictor(Router):
         p = self.predict(queries)
         return utility(p.performance, p.cost, Preference.parse(preference))
 
-    def route(self, queries, preference='balanced') -> list[Decision]:
-        "A `Decision` per query, with predicted performance and cost of each candidate."
-        decisions, p = super().route(queries, preference), self.predict(queries)
+    def detail(self, decisions, x):
+        "Predicted performance and cost of each candidate."
+        p = self.predict(x)
         for i, d in enumerate(decisions):
             for c in d.candidates:
                 j = self.models.index(c['model'])
@@ -198,7 +212,6 @@ class MetricPredictor(Router):
                 c['cost'] = None if p.cost is None else float(p.cost[i, j])
                 c['cost_currency'] = None if p.cost is None else self._in_currency(p.cost[i, j])
                 c['currency'] = self.pool and self.pool.currency
-        return decisions
 
     def _in_currency(self, normalised):
         "Back to money where one scale holds for the whole pool; under a scale per task the normalised cost has no single price."
