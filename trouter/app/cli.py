@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['ROUTERS', 'DATA', 'DEMO_ROUTERS', 'DEMO_QUERIES', 'UsageError', 'Parser', 'names', 'number', 'read_outcomes',
-           'read_arrays', 'say', 'show_json', 'show_table', 'spread', 'interval', 'print_report', 'check_routers',
-           'evaluate', 'report_preferences', 'train', 'print_held_out', 'load', 'read_texts', 'route', 'inspect',
+           'read_arrays', 'size_of', 'say', 'show_json', 'show_table', 'figure', 'money', 'spread', 'interval',
+           'print_report', 'check_routers', 'evaluate', 'train', 'load', 'read_texts', 'route', 'inspect',
            'outcome_facts', 'print_outcomes', 'router_facts', 'cells', 'print_router', 'bench', 'print_bench', 'demo',
            'add_command', 'add_data_options', 'add_evaluate', 'add_train', 'add_route', 'add_inspect', 'add_bench',
            'add_demo', 'build_parser', 'complain', 'main']
@@ -46,7 +46,7 @@ def number(low: float, high: float = float('inf'), kind=int):
         return value
     return read
 
-# %% ../../nbs/app/00_cli.ipynb #a59ab5a5
+# %% ../../nbs/app/00_cli.ipynb #5b6dea2b
 ROUTERS = 'trouter,metric,knn,ridge,static,static-true,random,cheapest,dearest,smallest,largest,adaptive,best-single,oracle'
 DATA = """Data: a folder in the import format, a .parquet file, or the word `shipped` for the
 outcomes that come with the package. The import format is three CSV files (.gz allowed):
@@ -72,11 +72,16 @@ def read_arrays(args):
     if getattr(args, 'limit', None) and args.limit < len(arrays):
         import numpy as np
         arrays = arrays.take(np.sort(np.random.default_rng(0).permutation(len(arrays))[:args.limit]))
-    say(f'{len(arrays)} queries, {len(arrays.models)} models, {len(arrays.types)} task types'
-        + (f'; {arrays.left_out} queries left out, which lack an outcome of some model' if arrays.left_out else ''))
+    if len(arrays) < 10: raise UsageError(f'{args.data}: {len(arrays)} queries with an outcome of every model are too few; at least 10 are needed')
     return arrays
 
-# %% ../../nbs/app/00_cli.ipynb #2004e500
+
+def size_of(arrays) -> str:
+    "How much there is, for a person."
+    left_out = f'; {arrays.left_out} queries left out, which lack an outcome of some model' if arrays.left_out else ''
+    return f'{len(arrays)} queries, {len(arrays.models)} models, {len(arrays.types)} task types{left_out}'
+
+# %% ../../nbs/app/00_cli.ipynb #8e691af8
 def say(*words):
     "Progress for a person, on stderr."
     print(*words, file=sys.stderr, flush=True)
@@ -92,16 +97,28 @@ def show_json(data, where: str = '-'):
 
 
 def show_table(rows: list, head: list):
-    "Print rows of cells under a head; columns after the first are right-aligned."
+    "Print rows under a head: the first column and a column whose head ends in ':' start left, the others end right."
+    left = [i == 0 or name.endswith(':') for i, name in enumerate(head)]
     rows = [[str(cell) for cell in row] for row in [head, *rows]]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows: print('  '.join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip())
+    for row in rows: print('  '.join(cell.ljust(w) if l else cell.rjust(w) for cell, w, l in zip(row, widths, left)).rstrip())
 
-# %% ../../nbs/app/00_cli.ipynb #737fcf4e
-def spread(entry, digits: int = 3) -> str:
+
+def figure(x, digits: int = 3) -> str:
+    "A number for a person: '0.512', '44000000', '3.1e-05'; '-' for None."
+    if x is None or x != x: return '-'
+    return f'{x:.0f}' if abs(x) >= 1000 else f'{x:.{digits}f}' if abs(x) >= 10 ** -digits or x == 0 else f'{x:.1e}'
+
+# %% ../../nbs/app/00_cli.ipynb #1f8d1f08
+def money(x: float) -> str:
+    "Three digits, without an exponent where the number is large: '0.00123', '44000000'."
+    return f'{x:.0f}' if abs(x) >= 100 else f'{x:.3g}'
+
+
+def spread(entry, show=lambda x: f'{x:.3f}') -> str:
     "'0.512 ±0.004' from {'mean', 'std'}; '-' where there is nothing."
     if not entry or entry.get('mean') is None or entry['mean'] != entry['mean']: return '-'
-    return f'{entry["mean"]:.{digits}f} ±{entry.get("std") or 0:.{digits}f}'
+    return f'{show(entry["mean"])} ±{show(entry.get("std") or 0)}'
 
 
 def interval(entry) -> str:
@@ -114,15 +131,16 @@ def print_report(report: dict, against: str = 'trouter'):
     routers = sorted(report['routers'].items(), key=lambda item: -item[1]['utility_sum']['mean'])
     show_table([[name, spread(r['utility_sum']), spread(r.get('gap_closed')), interval(r.get('difference_to_trouter'))] for name, r in routers],
                ['router', 'utility sum', 'gap closed', f'difference to {against} [95% interval]'])
-    for key, title in (('utility', 'utility'), ('performance', 'performance'), ('cost', 'cost')):
+    for key, title in (('utility', 'utility'), ('performance', 'performance'), ('cost', 'cost, normalised'), ('cost_currency', f'cost, {report["settings"]["currency"]}')):
         if not any(r.get(key) for _, r in routers): continue
         preferences = list(next(r[key] for _, r in routers if r.get(key)))
-        print(); show_table([[name, *(spread(r[key].get(p)) if r.get(key) else '-' for p in preferences)] for name, r in routers], [title, *preferences])
+        print(); show_table([[name, *(spread(r[key].get(p), *[money] * (key == 'cost_currency')) if r.get(key) else '-' for p in preferences)] for name, r in routers], [title, *preferences])
 
-# %% ../../nbs/app/00_cli.ipynb #a8578652
+# %% ../../nbs/app/00_cli.ipynb #5c52d968
 def check_routers(wanted: list) -> list:
     "The router names, checked. Raises `UsageError` naming the unknown one."
-    known = ROUTERS.split(',') + ['reachable-oracle', 'trouter:paper', 'trouter:code', 'trouter:plain']
+    from trouter.experiments.evaluate import FORMS, ROUTERS
+    known = [*ROUTERS, *(f'trouter:{form}' for form in FORMS)]
     for name in wanted:
         if name not in known: raise UsageError(f'unknown router {name!r}; known: {", ".join(known)}')
     return wanted
@@ -132,55 +150,32 @@ def evaluate(args) -> int:
     "Compare routers on outcomes."
     check_routers(args.routers)
     arrays = read_arrays(args)
-    from trouter.experiments.evaluate import evaluate as run
-    report = run(arrays, args.routers, cost_scale=args.cost_scale, seeds=args.seeds).to_dict()
-    report['settings'].update({'data': args.data, 'pool': arrays.models, 'queries': len(arrays), 'left_out': arrays.left_out, 'samples': args.samples,
-                               'quality_only': args.quality_only, 'limit': args.limit})
-    if args.json != '-':
-        print_report(report)
-        print(f'\n{args.seeds} splits; utility sum = utility under {", ".join(report_preferences(report))} added up; '
-              + ('quality only: cost is left out' if args.quality_only else f'cost is normalised to [0, 1], scale per {args.cost_scale}'))
+    from trouter.experiments.evaluate import caption, evaluate as run
+    result = run(arrays, args.routers, cost_scale=args.cost_scale, seeds=args.seeds)
+    report = result.to_dict()
+    report['settings'].update({'data': args.data, 'samples_used': args.samples, 'limit': args.limit})
+    if args.json != '-': print_report(report); print(f'\n{caption(result)}')
     if args.json: show_json(report, args.json)
     return 0
 
-
-def report_preferences(report: dict) -> list:
-    "The preferences of a report."
-    return list(next(iter(report['routers'].values()))['utility'])
-
-# %% ../../nbs/app/00_cli.ipynb #9a07dfbb
+# %% ../../nbs/app/00_cli.ipynb #82eafe34
 def train(args) -> int:
     "Fit a TRouter and save it."
-    arrays = read_arrays(args)
     if Path(args.out).exists() and not Path(args.out).is_dir(): raise UsageError(f'{args.out}: is a file; --out names a folder')
+    arrays = read_arrays(args)
     from trouter.outcomes.utility import CostScale
-    from trouter.routing.trouter import TRouter
-    parts = arrays.split((.9 * (1 - args.holdout), .1 * (1 - args.holdout), args.holdout), seed=args.seed)
+    from trouter.routing.trouter import TRouter, report_text
+    parts = arrays.split((1 - args.valid, args.valid), seed=args.seed)
     if not args.quality_only:
         scale = CostScale.fit(parts[0], args.cost_scale)
         parts = [scale.apply(part) if len(part) else part for part in parts]
-    router = TRouter(**({'form': args.form} if args.form else {}), seed=args.seed, fallback=args.fallback).fit(*parts[:2])
+    router = TRouter(**({'form': args.form} if args.form else {}), seed=args.seed, fallback=args.fallback).fit(*parts)
     router.save(args.out)
-    if router.report: print(router.report if isinstance(router.report, str) else json.dumps(router.report, indent=1, default=float))
-    if len(parts[2]): print_held_out(router, parts[0], parts[2])
+    print(f'{size_of(arrays)}; trained on {len(parts[0])}\n{report_text(router.report)}')
     print(f'saved: {args.out}   (use it: trouter route "your question" --router {args.out})')
     return 0
 
-
-def print_held_out(router, train, test):
-    "What the router brings on queries it has not seen, beside the best single model and the oracle."
-    import numpy as np
-    from trouter.outcomes.utility import PREFERENCES, best_single, call_shares, oracle_choice, realised
-    rows, everyone = [], np.arange(len(test))
-    for name, p in PREFERENCES.items():
-        chosen = router.choose(test.queries, p)
-        mine, single, best = (realised(test, c, p)['utility'].mean() for c in (chosen, np.full(len(test), best_single(train, p)), oracle_choice(test.performance, test.normalised_cost, p)))
-        calls = ', '.join(f'{m} {share:.0%}' for m, share in call_shares(chosen, test.models).items() if share)
-        rows.append([name, f'{mine:.3f}', f'{single:.3f}', f'{best:.3f}', calls])
-    print(f'\nOn {len(test)} held-out queries, mean utility:')
-    show_table(rows, ['preference', 'router', 'best single', 'oracle', 'calls'])
-
-# %% ../../nbs/app/00_cli.ipynb #0b6eed0d
+# %% ../../nbs/app/00_cli.ipynb #0d7ef02d
 def load(folder: str):
     "A saved router of any kind that the package knows."
     import trouter.rivals.learned, trouter.routing.trouter  # noqa: E401  (registers the classes)
@@ -203,12 +198,13 @@ def route(args) -> int:
     texts = [t.encode('utf-8', 'replace').decode() for t in texts]  # bytes that are no UTF-8 arrive as lone surrogates
     if not texts: raise UsageError('no query was given')
     from trouter.routing.encoder import check_texts
-    decisions = load(args.router).route(check_texts(texts), preference)
+    texts = check_texts(texts)
+    decisions = load(args.router).route(texts, preference)
     if args.json: show_json([d.to_dict() for d in decisions])
     else: print('\n\n'.join(map(str, decisions)))
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #1c594ff3
+# %% ../../nbs/app/00_cli.ipynb #1b4d3e44
 def inspect(args) -> int:
     "Show what is in outcomes or in a saved router."
     if (Path(args.path)/'config.json').exists(): facts, show = router_facts(load(args.path), args.type), print_router
@@ -230,42 +226,42 @@ def outcome_facts(outcomes) -> dict:
 
 def print_outcomes(facts: dict):
     "Print what `outcome_facts` gives."
-    form = lambda x, digits=3: '-' if x is None else f'{x:.{digits}f}' if abs(x) >= .001 or x == 0 else f'{x:.2e}'
     print(f'{facts["records"]} records of {facts["queries"]} queries; records by sample number: {facts["draws"]}\n')
-    show_table([[name, m['queries'], form(m['score']), form(m['cost']), form(m['input_price']), form(m['output_price'])] for name, m in facts['models'].items()],
+    show_table([[name, m['queries'], figure(m['score']), figure(m['cost']), figure(m['input_price']), figure(m['output_price'])] for name, m in facts['models'].items()],
                ['model', 'queries', 'mean score', f'mean cost ({facts["currency"]})', 'per 1M in', 'per 1M out'])
     print()
     models = list(facts['models'])
-    show_table([[kind, row['queries'], *(form(row.get(m), 2) for m in models)] for kind, row in facts['task_types'].items()], ['task type', 'queries', *models])
+    show_table([[kind, row['queries'], *(figure(row.get(m), 2) for m in models)] for kind, row in facts['task_types'].items()], ['task type', 'queries', *models])
 
-# %% ../../nbs/app/00_cli.ipynb #8780c6df
+# %% ../../nbs/app/00_cli.ipynb #d8456142
 def router_facts(router, type_name=None) -> dict:
     "What a saved router holds, as plain data; with `type_name` the predicted cells of that task type."
     facts = {'router': type(router).__name__, 'models': router.pool.to_dicts() if router.pool else [{'name': m} for m in router.models],
-             'with_cost': router.with_cost, 'scale': router.scale and {'kind': router.scale.kind, 'ranges': router.scale.ranges},
+             'form': getattr(router, 'form', None), 'with_cost': router.with_cost, 'scale': router.scale and {'kind': router.scale.kind, 'ranges': router.scale.ranges},
              'encoder': (router.encoder and router.encoder.model_name) or 'all-MiniLM-L6-v2 (bundled)', 'task_types': list(getattr(router, 'types', []))}
     if type_name is not None: facts['cells'] = {type_name: cells(router, type_name)}
     return facts
 
 
 def cells(router, type_name: str) -> list:
-    "Predicted performance and normalised cost of each model on one task type."
+    "What the router predicts for each model on one task type: performance, normalised cost, and any further metric."
     types = list(getattr(router, 'types', []))
     if type_name not in types: raise UsageError(f'unknown task type {type_name!r}; the router knows: {", ".join(types[:8])}{", ..." if len(types) > 8 else ""}')
-    performance, cost = router.table[types.index(type_name)].T if router.with_cost else (router.table[types.index(type_name)][:, 0], None)
-    return [{'model': m, 'performance': float(performance[j]), 'cost': None if cost is None else float(cost[j])} for j, m in enumerate(router.models)]
+    table = {metric: router.cells(metric).loc[type_name] for metric in router.metrics}
+    return [{'model': m, **{metric: float(values[m]) for metric, values in table.items()}} for m in router.models]
 
 
 def print_router(facts: dict):
     "Print what `router_facts` gives."
-    print(f'{facts["router"]}, encoder {facts["encoder"]}, ' + (f'cost scale per {facts["scale"]["kind"]}' if facts['scale'] else 'quality only') + '\n')
-    price = lambda m, side: '-' if m.get(f'{side}_price') is None else f'{m[f"{side}_price"]:g} {m.get("currency", "USD")}'
+    form = ', form ' + facts['form'] if facts['form'] else ''
+    print(f'{facts["router"]}{form}, encoder {facts["encoder"]}, ' + (f'cost scale per {facts["scale"]["kind"]}' if facts['scale'] else 'quality only') + '\n')
+    price = lambda m, side: '-' if m.get(f'{side}_price') is None else f'{money(m[f"{side}_price"])} {m.get("currency", "USD")}'
     show_table([[m['name'], price(m, 'input'), price(m, 'output'), m.get('price_date', '-')] for m in facts['models']], ['model', 'per 1M in', 'per 1M out', 'price of'])
     for kind, rows in facts.get('cells', {}).items():
-        print(f'\n{kind}: predicted'); show_table([[c['model'], f'{c["performance"]:.3f}', '-' if c['cost'] is None else f'{c["cost"]:.3f}'] for c in rows], ['model', 'performance', 'cost (normalised)'])
+        print(f'\n{kind}, predicted (cost is normalised)'); show_table([[figure(x) if isinstance(x, float) else x for x in c.values()] for c in rows], list(rows[0]))
     if facts['task_types'] and 'cells' not in facts: print(f'\n{len(facts["task_types"])} task types (--type NAME shows one):\n  ' + '\n  '.join(facts['task_types']))
 
-# %% ../../nbs/app/00_cli.ipynb #50707188
+# %% ../../nbs/app/00_cli.ipynb #3289a0ff
 def bench(args) -> int:
     "Time routing at a size."
     from trouter.experiments.bench import bench_all
@@ -284,7 +280,7 @@ def print_bench(facts: dict):
     print()
     show_table([[name, f'{t["ms"]:.1f}', f'{t["ratio"]:.2f}'] for name, t in facts['training'].items()], ['a training step', 'ms', 'ratio to the split form'])
 
-# %% ../../nbs/app/00_cli.ipynb #1ce01fb5
+# %% ../../nbs/app/00_cli.ipynb #e95f9658
 DEMO_ROUTERS = ['trouter', 'knn', 'static', 'best-single', 'adaptive', 'cheapest', 'dearest', 'random', 'oracle']
 DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote the novel "Middlemarch"? Answer with the name only.',
                 'Complete this Python function. Reply with the whole function.\n\ndef is_palindrome(text: str) -> bool:\n    "Does the text read the same backwards?"']
@@ -292,13 +288,16 @@ DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote
 
 def demo(args) -> int:
     "Compare, train and route on the data that ships with the package."
-    from trouter.experiments.evaluate import evaluate as run
-    from trouter.outcomes.utility import CostScale
+    from trouter.experiments.evaluate import caption, evaluate as run
+    from trouter.outcomes.utility import CostScale, Preference
     from trouter.routing.trouter import TRouter
-    args.data, args.pool, args.quality_only = 'shipped', None, False
-    say('1. the outcomes that ship with the package'); arrays = read_arrays(args)
+    Preference.parse(args.preference)
+    args.data, args.pool, args.quality_only = 'shipped', None, False  # as for `evaluate`
+    arrays = read_arrays(args)
+    say(f'1. the outcomes that ship with the package: {size_of(arrays)}')
     say(f'2. comparing {len(DEMO_ROUTERS)} routers on {args.seeds} random splits')
-    print_report(run(arrays, DEMO_ROUTERS, cost_scale='pool', seeds=args.seeds).to_dict())
+    result = run(arrays, DEMO_ROUTERS, cost_scale='pool', seeds=args.seeds)
+    print_report(result.to_dict()); print(f'\n{caption(result)}')
     say('\n3. training one router on everything and asking it')
     train, valid = arrays.split((.9, .1), seed=args.seed)
     scale = CostScale.fit(train)
@@ -307,7 +306,7 @@ def demo(args) -> int:
     print('\nNext: trouter train shipped --out my-router, then trouter route "your question" --router my-router')
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #deffe3a2
+# %% ../../nbs/app/00_cli.ipynb #3df2b2a5
 def add_command(commands, run, help: str, example: str, data: bool = False):
     "A sub-parser whose help shows an example; `run` is called with the parsed options."
     p = commands.add_parser(run.__name__, help=help, description=f'{help}\n\nExample:\n  {example}', epilog=DATA if data else None)
@@ -334,14 +333,14 @@ def add_evaluate(commands):
     p.add_argument('--json', metavar='OUT', help='also write the report as JSON to this file (- prints it instead of the tables)')
     add_data_options(p)
 
-# %% ../../nbs/app/00_cli.ipynb #d443575e
+# %% ../../nbs/app/00_cli.ipynb #5b5ebdc2
 def add_train(commands):
     p = add_command(commands, train, 'Fit a TRouter on outcomes and save it.', 'trouter train shipped --out my-router', data=True)
     p.add_argument('data', metavar='DATA', help='folder, .parquet file, or `shipped`')
     p.add_argument('--out', required=True, metavar='DIR', help='folder for the router: config.json and weights.safetensors')
-    p.add_argument('--form', choices=['default', 'paper', 'code', 'plain'], help='which form of TRouter (see nbs/routing)')
-    p.add_argument('--fallback', action='store_true', help='let queries far from the training data fall back (see nbs/routing)')
-    p.add_argument('--holdout', type=number(0, .5, float), default=.2, metavar='SHARE', help='share of the queries kept back to judge the router (default 0.2; 0 trains on all)')
+    p.add_argument('--form', choices=['slopes', 'plain', 'paper', 'code'], help='form of the router (nbs/routing/07_trouter.ipynb explains them): slopes (default) and plain are closed-form and fast; paper and code train networks')
+    p.add_argument('--fallback', action='store_true', help='at preferences where the router is behind the best single model on validation data, always call that model')
+    p.add_argument('--valid', type=number(0, .5, float), default=.2, metavar='SHARE', help='share of the queries kept for validation and the report (default 0.2)')
     p.add_argument('--seed', type=number(0), default=0, metavar='N')
     add_data_options(p)
 
@@ -361,7 +360,7 @@ def add_inspect(commands):
     p.add_argument('--type', metavar='NAME', help='of a router: what it predicts for this task type')
     p.add_argument('--json', action='store_true', help='print it as JSON')
 
-# %% ../../nbs/app/00_cli.ipynb #0d9ef2e2
+# %% ../../nbs/app/00_cli.ipynb #d2abd651
 def add_bench(commands):
     p = add_command(commands, bench, 'Time routing, as ratios to the bare encoder.', 'trouter bench --types 447 --models 6')
     p.add_argument('--types', type=number(2), default=447, metavar='K', help='number of task types (default 447)')
@@ -386,7 +385,7 @@ def build_parser() -> Parser:
     for add in (add_demo, add_train, add_route, add_evaluate, add_inspect, add_bench): add(commands)
     return parser
 
-# %% ../../nbs/app/00_cli.ipynb #f89bcf75
+# %% ../../nbs/app/00_cli.ipynb #07f9bc01
 def complain(error: Exception):
     "The error as one line on stderr."
     print(f'trouter: {" ".join(str(error).split()) or type(error).__name__}', file=sys.stderr)
@@ -408,6 +407,6 @@ def main(argv=None) -> int:
         complain('interrupted'); return 130
     except BrokenPipeError:                      # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); return 141
-    except (ValueError, OSError, ImportError) as e:
+    except (ValueError, OSError, ImportError, RuntimeError) as e:
         if debug: raise
         complain(e); return 2

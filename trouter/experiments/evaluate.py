@@ -2,10 +2,10 @@
 
 # %% auto #0
 __all__ = ['SIMPLE', 'ROUTERS', 'FORMS', 'QUALITY', 'make_trouter', 'make_router', 'fresh', 'name_routers', 'remembered',
-           'outcomes_of', 'sweep', 'recognition', 'run_router', 'EvaluationError', 'split_and_scale', 'replace_scale',
-           'warm_up', 'encoder_name', 'evaluate', 'run_all', 'attempt', 'describe', 'noise_of', 'mean_std',
-           'per_query_sum', 'average', 'interval', 'row_of', 'summarise', 'plain', 'Report', 'caption', 'report_table',
-           'plot_report']
+           'outcomes_of', 'sweep', 'recognition', 'run_router', 'check_finite', 'EvaluationError', 'split_and_scale',
+           'replace_scale', 'warm_up', 'encoder_name', 'evaluate', 'run_all', 'attempt', 'describe', 'noise_of',
+           'mean_std', 'per_query_sum', 'average', 'interval', 'row_of', 'summarise', 'plain', 'Report', 'caption',
+           'report_table', 'plot_report']
 
 # %% ../../nbs/experiments/00_evaluate.ipynb #bdf4df5e
 import copy, datetime, math, time
@@ -25,11 +25,13 @@ from ..rivals.learned import KNN, MetricRouter, Ridge
 from ..routing.encoder import Encoder
 from ..routing.router import MetricPredictor, Router
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #334a02ac
+# %% ../../nbs/experiments/00_evaluate.ipynb #7c6d5438
 def make_trouter(encoder=None, seed=0, **settings) -> Router:
     "A `TRouter` (imported when first asked for)."
     from trouter.routing.trouter import TRouter
-    return TRouter(encoder=encoder, seed=seed, **settings)
+    router = TRouter(encoder=encoder, seed=seed, **settings)
+    router.needs_types = True
+    return router
 
 
 SIMPLE = {cls.name: cls for cls in (MetricRouter, KNN, Ridge, StaticTable, TrueTable, Random, Cheapest, Dearest, Smallest, Largest, Adaptive, BestSingle, Oracle, ReachableOracle)}
@@ -119,11 +121,12 @@ def recognition(router, test: OutcomeArrays) -> float | None:
     best = np.asarray(router.posterior([test.queries[i] for i in rows])).argmax(1)
     return float(np.mean([types[b] == test.task_types[i] for b, i in zip(best, rows)]))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #f64f1e98
+# %% ../../nbs/experiments/00_evaluate.ipynb #fcf4acad
 def run_router(
     router, train, valid, test, preferences: dict,
 ) -> dict:
-    "Fit on `train`, judge on `test`: {'by': {preference: outcomes}, 'nauc', 'top1', 'fit_seconds', 'ms_per_query'}."
+    "Fit on `train`, judge on `test`: {'by': {preference: outcomes}, 'nauc', 'top1', 'rule', 'fit_seconds', 'ms_per_query'}. Raises `Unsuitable`."
+    if getattr(router, 'needs_types', False) and not train.types: raise Unsuitable(f'{router.name}: the training records have no task types; label them or leave this router out')
     started = time.perf_counter()
     router.fit(train, valid)
     fitted = time.perf_counter()
@@ -134,7 +137,17 @@ def run_router(
         for i, (name, p) in enumerate(preferences.items()):
             by[name] = outcomes_of(router, test, p)
             if i == 0: first = time.perf_counter() - asked
-        return {'by': by, 'nauc': sweep(router, test), 'top1': recognition(router, test), 'fit_seconds': fitted - started, 'ms_per_query': 1e3 * first / len(test)}
+        check_finite(router, test)
+        return {'by': by, 'nauc': sweep(router, test), 'top1': recognition(router, test), 'rule': getattr(router, 'by', None),
+                'fit_seconds': fitted - started, 'ms_per_query': 1e3 * first / len(test)}
+
+
+def check_finite(router, test):
+    "Raise `ValueError` where a prediction is no number, which `choose` would hide."
+    if not isinstance(router, MetricPredictor): return
+    p = router.predict(test.queries)
+    for name, values in (('performance', p.performance), ('cost', p.cost)):
+        if values is not None and not np.isfinite(values).all(): raise ValueError(f'{int((~np.isfinite(values)).sum())} predictions of {name} are not finite')
 
 # %% ../../nbs/experiments/00_evaluate.ipynb #ade8ab61
 class EvaluationError(RuntimeError):
@@ -182,7 +195,7 @@ def encoder_name(encoder) -> str:
     if encoder is None: return 'none needed'
     return getattr(encoder, 'model_name', None) or ('all-MiniLM-L6-v2 (bundled)' if isinstance(encoder, Encoder) else type(encoder).__name__)
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #e086a905
+# %% ../../nbs/experiments/00_evaluate.ipynb #a7618cc8
 def evaluate(
     arrays: OutcomeArrays,
     routers,                    # names, classes, unfitted routers, or a dict: name -> one of these
@@ -195,6 +208,7 @@ def evaluate(
 ) -> 'Report':
     "Compare routers over several random splits. Raises `EvaluationError` naming the router that failed."
     specs, seeds = name_routers(routers), list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not seeds: raise ValueError('at least one split is needed: seeds >= 1')
     preferences = QUALITY if arrays.cost is None else PREFERENCES
     needs = any(getattr(fresh(s, encoder, 0), 'needs_encoder', True) for s in specs.values())
     if needs and encoder is None: encoder = Encoder(progress=progress)
@@ -205,7 +219,7 @@ def evaluate(
     ids = [np.array(test.query_ids) for _, _, test in splits]
     return Report(summarise(runs, ids, preferences, resamples), settings, noise_of(arrays, preferences, cost_scale))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #5c46eea7
+# %% ../../nbs/experiments/00_evaluate.ipynb #1569d24e
 def run_all(specs, splits, seeds, encoder, preferences, progress) -> tuple[dict, dict]:
     "(runs, skipped): name -> results per split, and name -> reason."
     from tqdm.auto import tqdm
@@ -225,7 +239,7 @@ def attempt(name, spec, encoder, seed, parts, preferences, runs, skipped):
     except Unsuitable as e: skipped[name] = str(e)
     except Exception as e: raise EvaluationError(f'router {name!r} failed on split {seed}: {type(e).__name__}: {e}') from e
 
-
+# %% ../../nbs/experiments/00_evaluate.ipynb #52563991
 def describe(arrays, seeds, fractions, cost_scale, preferences, encoder, resamples) -> dict:
     "What a reader must know to repeat the comparison."
     quality = arrays.cost is None
@@ -243,7 +257,7 @@ def noise_of(arrays, preferences, cost_scale) -> dict | None:
     scaled = replace_scale(arrays) if arrays.cost is None else CostScale.fit(arrays, cost_scale).apply(arrays)
     return {'flip_rate': flip_rate(scaled, preferences), 'reachable_oracle': {n: reachable_oracle(scaled, p) for n, p in preferences.items()}}
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #6630708a
+# %% ../../nbs/experiments/00_evaluate.ipynb #84eba02f
 def mean_std(values) -> dict | None:
     "{'mean', 'std'} over splits, NaN left out; None where there is nothing."
     v = np.array([np.nan if x is None else x for x in values], float)
@@ -260,7 +274,7 @@ def average(values):
     "Mean without NaN; None for None."
     return None if values is None else float(np.nanmean(values))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #47a086de
+# %% ../../nbs/experiments/00_evaluate.ipynb #35c28fe4
 def interval(
     runs, ids,
     other=None,       # runs of the router to subtract, or None
@@ -285,9 +299,9 @@ def row_of(runs, best, oracle, preferences, models) -> dict:
     return {'utility_sum': mean_std(sums), 'gap_closed': {'mean': None if math.isnan(gap) else float(gap), 'std': gaps and gaps['std']},
             'utility': over('utility'), 'performance': over('performance'), 'cost': over('cost'), 'cost_currency': over('currency'), 'calls': calls,
             'nauc': mean_std([r['nauc'] for r in runs]), 'recognition_top1': mean_std([r['top1'] for r in runs]),
-            'fit_seconds': float(np.mean([r['fit_seconds'] for r in runs])), 'ms_per_query': float(np.mean([r['ms_per_query'] for r in runs]))}
+            'rule': runs[0]['rule'], 'fit_seconds': float(np.mean([r['fit_seconds'] for r in runs])), 'ms_per_query': float(np.mean([r['ms_per_query'] for r in runs]))}
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #7949bb6e
+# %% ../../nbs/experiments/00_evaluate.ipynb #8768ed50
 def summarise(
     runs: dict,      # name -> list of results of `run_router`, one per split
     ids: list,       # per split the query ids of the test part
@@ -304,7 +318,7 @@ def summarise(
         rows[name] = {k: v for k, v in row.items() if v is not None}
     return dict(sorted(rows.items(), key=lambda kv: -kv[1]['utility_sum']['mean']))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #62d5cb02
+# %% ../../nbs/experiments/00_evaluate.ipynb #8f8a72e1
 def plain(value):
     "The same value as JSON knows it: no numpy, NaN as None."
     if isinstance(value, dict): return {str(k): plain(v) for k, v in value.items()}
@@ -312,7 +326,7 @@ def plain(value):
     if isinstance(value, np.generic): value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #488375a5
+# %% ../../nbs/experiments/00_evaluate.ipynb #9f5ff7fa
 @dataclass
 class Report:
     "The outcome of a comparison: `routers` (name -> figures, best first), `settings`, and `noise` where there are repeated samples."
@@ -339,12 +353,13 @@ class Report:
 
     def __repr__(self): return f'{self.table().to_string(float_format="{:.4f}".format)}\n{caption(self)}'
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #70e512d0
+# %% ../../nbs/experiments/00_evaluate.ipynb #0c7e32b9
 def caption(report: Report) -> str:
     "The settings in a few lines, to stand under a table."
     s = report.settings
     lines = [f'{s["n"]} queries ({s["left_out"]} left out for lack of an outcome), {len(s["pool"])} models, {s["task_types"]} task types; {len(s["seeds"])} splits {"/".join(f"{f:g}" for f in s["fractions"])}; '
              + (f'cost scale {s["cost_scale"]}, {s["currency"]}' if s['cost_scale'] else 'quality only: costs unknown') + f'; encoder {s["encoder"]}; trouter {s["version"]}, {s["date"]}']
+    lines += [f'{name}: by {row["rule"]}' for name, row in report.routers.items() if 'since' in row.get('rule', '')]
     lines += [f'left out: {name} ({reason})' for name, reason in s['skipped'].items()]
     if report.noise:
         flips = report.noise['flip_rate']
@@ -357,7 +372,7 @@ def report_table(report: Report) -> pd.DataFrame:
     pick = lambda row, key, part='mean': (row.get(key) or {}).get(part)
     rows = {}
     for name, row in report.routers.items():
-        flat = {'utility sum': pick(row, 'utility_sum'), '± ': pick(row, 'utility_sum', 'std'), 'gap closed': pick(row, 'gap_closed'), '±': pick(row, 'gap_closed', 'std')}
+        flat = {'utility sum': pick(row, 'utility_sum'), 'sum std': pick(row, 'utility_sum', 'std'), 'gap closed': pick(row, 'gap_closed'), 'gap std': pick(row, 'gap_closed', 'std')}
         for key, label in (('utility', 'U'), ('performance', 'performance'), ('cost_currency', f'cost {report.settings["currency"]}')):
             flat.update({f'{label} {p}': v and v['mean'] for p, v in row.get(key, {}).items()})
         flat['nAUC'] = pick(row, 'nauc')
@@ -365,7 +380,7 @@ def report_table(report: Report) -> pd.DataFrame:
         rows[name] = {**flat, 'type top-1': pick(row, 'recognition_top1'), 'fit s': row['fit_seconds'], 'ms/query': row['ms_per_query']}
     return pd.DataFrame(rows).T.astype(float).dropna(axis=1, how='all')
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #5a84bb72
+# %% ../../nbs/experiments/00_evaluate.ipynb #3d9f6bba
 def plot_report(report: Report):
     "See `Report.plot`."
     import matplotlib.pyplot as plt

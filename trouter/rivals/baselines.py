@@ -3,7 +3,7 @@
 # %% auto #0
 __all__ = ['Unsuitable', 'FixedRule', 'list_prices', 'cheap_to_dear', 'Cheapest', 'Dearest', 'size_in_name', 'small_to_large',
            'Smallest', 'Largest', 'adaptive_position', 'Adaptive', 'hashed_uniform', 'Random', 'BestSingle',
-           'type_table', 'deepest_known', 'TrueTable', 'check_revealed', 'StaticTable', 'Oracle', 'leave_one_out_votes',
+           'node_means', 'deepest_known', 'TrueTable', 'check_revealed', 'StaticTable', 'Oracle', 'leave_one_out_votes',
            'reachable_outcomes', 'reachable_oracle', 'ReachableOracle', 'flip_rate']
 
 # %% ../../nbs/rivals/00_baselines.ipynb #4ddc6444
@@ -164,8 +164,8 @@ class BestSingle(MetricPredictor):
     def _state(self): return {}, {'performance': self.performance, **({'cost': self.cost} if self.with_cost else {})}
     def _restore(self, config, tensors): self.performance, self.cost = tensors['performance'], tensors.get('cost')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #94086f14
-def type_table(
+# %% ../../nbs/rivals/00_baselines.ipynb #24996b01
+def node_means(
     train: OutcomeArrays,
     labelled,        # [n] bool: which records have a task type
 ) -> tuple[list, np.ndarray]:
@@ -185,16 +185,16 @@ def deepest_known(
     "Position of the deepest known node above or at this type; that of '' (everything) for None."
     return next(names.index(a) for a in reversed(ancestors(task_type) if task_type else ['']) if a in names)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #b961c008
+# %% ../../nbs/rivals/00_baselines.ipynb #b42282f4
 class TrueTable(MetricPredictor):
     "The static table told the true task type of each query (by `reveal`): what knowing the type is worth."
-    name, needs_encoder = 'static-true', False
+    name, needs_encoder, needs_types = 'static-true', False, True
 
     def _fit(self, train, valid):
         labelled = np.array([t is not None for t in train.task_types])
         if not labelled.any(): raise Unsuitable(f'{self.name}: the training records have no task types; label them or leave this router out')
         self.types = train.types
-        self.names, self.values = type_table(train, labelled)
+        self.names, self.values = node_means(train, labelled)
 
     def reveal(self, test): self.revealed = test
 
@@ -219,7 +219,7 @@ def check_revealed(router, queries):
     if len(queries) != len(shown) or (not isinstance(queries, np.ndarray) and list(queries) != shown.queries):
         raise ValueError(f'{router.name}: knows only the {len(shown)} revealed queries, in their order')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #8456cb43
+# %% ../../nbs/rivals/00_baselines.ipynb #3e4b38ca
 class StaticTable(TrueTable):
     "The static table with the task type predicted by a logistic regression on the embedding: the row of the most probable type."
     name, needs_encoder = 'static', True
@@ -231,12 +231,18 @@ class StaticTable(TrueTable):
         self.recogniser = LogisticRecogniser().fit(self.embed(train.queries)[rows], labels, len(self.types))
 
     def reveal(self, test): pass
+    def prepare(self, queries): return self.embed(queries)
 
     def posterior(self, queries) -> np.ndarray:
         "q(t|q) over `types`: [n, K]."
         return self.recogniser.posterior(self.embed(queries))
 
     def rows(self, queries) -> np.ndarray: return self.posterior(queries).argmax(1)
+
+    def detail(self, decisions, x):
+        "Predicted metrics, and the five most probable task types."
+        super().detail(decisions, x)
+        for d, l in zip(decisions, self.posterior(x)): d.task_types = [(self.types[i], float(l[i])) for i in np.argsort(-l)[:5]]
 
     def _state(self): return super()._state()[0], {'values': self.values, 'W': self.recogniser.W, 'b': self.recogniser.b}
 

@@ -27,13 +27,15 @@ def hold_out(train, valid, seed=0) -> tuple[OutcomeArrays, OutcomeArrays]:
     fitted, held = train.split((.9, .1), seed)
     return (fitted, held) if len(fitted) and len(held) else (train, train)
 
-# %% ../../nbs/rivals/01_learned.ipynb #4a4c52bc
+# %% ../../nbs/rivals/01_learned.ipynb #2da0f440
 class EmbeddingRegressor(MetricPredictor):
     "Base of routers that map an embedding to all G metrics; a subclass writes `_fit` and `regress`."
 
     def regress(self, E) -> np.ndarray:
         "Embeddings [n, d] -> metrics [n, G]."
         raise TypeError(f'{type(self).__name__} does not define `regress`')
+
+    def prepare(self, queries): return self.embed(queries)
 
     def predict(self, queries) -> Prediction:
         "Performance and cost of every candidate."
