@@ -7,7 +7,7 @@ __all__ = ['SIMPLE', 'ROUTERS', 'FORMS', 'QUALITY', 'make_trouter', 'make_router
            'mean_std', 'per_query_sum', 'average', 'interval', 'row_of', 'summarise', 'plain', 'Report', 'caption',
            'report_table', 'plot_report']
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #bdf4df5e
+# %% ../../nbs/experiments/00_evaluate.ipynb #f230ef71
 import copy, datetime, math, time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from ..outcomes.utility import (PREFERENCES, CostScale, Preference, call_shares,
 from ..rivals.baselines import (Adaptive, BestSingle, Cheapest, Dearest, Largest, Oracle, Random, ReachableOracle, Smallest, StaticTable, TrueTable,
                                       Unsuitable, flip_rate, reachable_oracle)
 from ..rivals.learned import KNN, MetricRouter, Ridge
-from ..routing.encoder import Encoder
+from ..routing.encoder import Encoder, text_key
 from ..routing.router import MetricPredictor, Router
 
 # %% ../../nbs/experiments/00_evaluate.ipynb #7c6d5438
@@ -177,12 +177,11 @@ def replace_scale(arrays):
     out.normalised_cost = out.scale = None
     return out
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #1743b3e3
+# %% ../../nbs/experiments/00_evaluate.ipynb #ceadacdb
 def warm_up(
     encoder, queries,
 ) -> float | None:
     "Embed everything into the encoder's cache; milliseconds per text that had to be computed, None where all were known."
-    from trouter.routing.encoder import text_key
     cache = getattr(encoder, 'cache', None)
     todo = len(cache.missing([text_key(q) for q in queries])) if cache is not None else 0
     started = time.perf_counter()

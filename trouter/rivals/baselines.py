@@ -219,7 +219,7 @@ def check_revealed(router, queries):
     if len(queries) != len(shown) or (not isinstance(queries, np.ndarray) and list(queries) != shown.queries):
         raise ValueError(f'{router.name}: knows only the {len(shown)} revealed queries, in their order')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #3e4b38ca
+# %% ../../nbs/rivals/00_baselines.ipynb #4d7b6fa6
 class StaticTable(TrueTable):
     "The static table with the task type predicted by a logistic regression on the embedding: the row of the most probable type."
     name, needs_encoder = 'static', True
@@ -231,7 +231,7 @@ class StaticTable(TrueTable):
         self.recogniser = LogisticRecogniser().fit(self.embed(train.queries)[rows], labels, len(self.types))
 
     def reveal(self, test): pass
-    def prepare(self, queries): return self.embed(queries)
+    def prepare(self, queries): return self.embed(queries) if len(queries) else queries
 
     def posterior(self, queries) -> np.ndarray:
         "q(t|q) over `types`: [n, K]."
@@ -248,8 +248,7 @@ class StaticTable(TrueTable):
 
     def _restore(self, config, tensors):
         super()._restore(config, tensors)
-        self.recogniser = LogisticRecogniser()
-        self.recogniser.W, self.recogniser.b = tensors['W'], tensors['b']
+        self.recogniser = LogisticRecogniser(); self.recogniser.W, self.recogniser.b = tensors['W'], tensors['b']
 
 # %% ../../nbs/rivals/00_baselines.ipynb #373c70bf
 class Oracle(MetricPredictor):

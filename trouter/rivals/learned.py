@@ -130,13 +130,12 @@ def fit_heads(
     heads.eval()
     return history
 
-# %% ../../nbs/rivals/01_learned.ipynb #4fba5899
+# %% ../../nbs/rivals/01_learned.ipynb #5cfbe74e
 class MetricRouter(EmbeddingRegressor):
     "A two-hidden-layer network per (model, metric) on the query embedding (TRouter's MetricRouter baseline). Batched over all of them."
     name = 'metric'
 
-    def __init__(self, encoder=None, seed: int = 0, hidden: int = 256, lr: float = 1e-3, dropout: float = .1, batch_size: int = 64,
-                 epochs: int = 60, patience: int = 3, progress: bool = False):
+    def __init__(self, encoder=None, seed: int = 0, hidden: int = 256, lr: float = 1e-3, dropout: float = .1, batch_size: int = 64, epochs: int = 60, patience: int = 3, progress: bool = False):
         super().__init__(encoder, seed)
         self.settings = dict(hidden=hidden, lr=lr, dropout=dropout, batch_size=batch_size, epochs=epochs, patience=patience)
         self.progress = progress
@@ -144,7 +143,6 @@ class MetricRouter(EmbeddingRegressor):
     def build(self, G: int, d: int) -> MLPHeads:
         "The untrained networks for G metrics on d-dimensional embeddings."
         return MLPHeads(G, d, self.settings['hidden'], layers=2, dropout=self.settings['dropout'])
-
     def _fit(self, train, valid):
         pairs = [(self.embed(a.queries), targets(a)) for a in hold_out(train, valid, self.seed)]
         fixed = {k: v for k, v in self.settings.items() if k not in ('hidden', 'dropout')}
@@ -161,5 +159,4 @@ class MetricRouter(EmbeddingRegressor):
     def _restore(self, config, tensors):
         self.settings, self.progress = config['settings'], False
         self.heads = self.build(*tensors['W.0'].shape[:2])
-        self.heads.load_state_dict({k: torch.tensor(v) for k, v in tensors.items()}, strict=True)
-        self.heads.eval()
+        self.heads.load_state_dict({k: torch.tensor(v) for k, v in tensors.items()}, strict=True); self.heads.eval()

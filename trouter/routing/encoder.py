@@ -78,7 +78,7 @@ class VectorCache:
         self.memory.update(pairs)
         self._try(self._store, pairs)
 
-# %% ../../nbs/routing/00_encoder.ipynb #6cb8afd3
+# %% ../../nbs/routing/00_encoder.ipynb #33b08ac7
 class Encoder:
     "Texts to unit vectors, with a cache on disk. `model` is a folder or a name; None is the bundled all-MiniLM-L6-v2."
 
@@ -100,7 +100,8 @@ class Encoder:
 
     def compute(self, texts) -> np.ndarray:
         "The vectors [n, d] of these texts, without any cache."
-        return self.model.encode(list(texts), batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
+        whole = [t.encode('utf-8', 'replace').decode() for t in texts]   # half of a surrogate pair is no text to a tokeniser
+        return self.model.encode(whole, batch_size=self.batch_size, normalize_embeddings=True, show_progress_bar=False).astype(np.float32)
 
     def encode(self, texts) -> np.ndarray:
         "Unit vectors [n, d], float32. Raises `ValueError` for an empty text or something that is no text."
