@@ -30,8 +30,7 @@ def forms():
     "TRouter's forms, and the crossings that tell which half matters."
     variant = lambda **settings: TRouter(progress=False, **settings)
     return {'trouter:paper': variant(form='paper'), 'trouter:code': variant(form='code'), 'trouter:plain': variant(form='plain'),
-            'pair recogniser + table': variant(form='paper', heads='table'), 'logistic + MLP heads': variant(form='plain', heads='mlp'),
-            'trouter:paper, lr 1e-3': variant(form='paper', lr=1e-3)}
+            'pair recogniser + table': variant(form='paper', heads='table'), 'logistic + MLP heads': variant(form='plain', heads='mlp')}
 
 
 GROUPS = {'rivals': lambda: {name: name for name in ['trouter', *RIVALS]}, 'forms': lambda: {'trouter': 'trouter', **forms()}}

@@ -46,7 +46,7 @@ def _numeric(frame, column, where):
     _complain(values.isna() & frame[column].notna() & (frame[column].astype(str).str.strip() != ''), where, f'{column} must be a number', frame[column])
     return values.astype('float64')
 
-# %% ../../nbs/outcomes/00_table.ipynb #a7ea15f0
+# %% ../../nbs/outcomes/00_table.ipynb #f4d4c9a2
 def check_records(
     records: pd.DataFrame,  # a row per answer
     pool: Pool,             # the candidates the rows may name
@@ -67,7 +67,7 @@ def check_records(
     _check_rules(out, pool, where)
     return out[[*REQUIRED, *OPTIONAL]]
 
-
+# %% ../../nbs/outcomes/00_table.ipynb #bdfd1bf1
 def _check_rules(out, pool, where):
     _complain(out['query_id'].astype(str).str.strip() == '', where, 'query_id must not be empty', out['query_id'])
     _complain(out['query'].astype(str).str.strip() == '', where, 'the query is empty', out['query_id'])
@@ -80,7 +80,7 @@ def _check_rules(out, pool, where):
     first = out.groupby(['query_id', 'rewrite'])['query'].transform('first')
     _complain(out['query'] != first, where, 'one query_id with two different texts', out['query_id'])
 
-# %% ../../nbs/outcomes/00_table.ipynb #db22133c
+# %% ../../nbs/outcomes/00_table.ipynb #c0e7d7e4
 def _fill_cost(records, pool):
     cost = records['cost'].copy()
     for m in pool:
@@ -89,7 +89,7 @@ def _fill_cost(records, pool):
         cost[rows] = m.cost(records.loc[rows, 'prompt_tokens'], records.loc[rows, 'completion_tokens'])
     return cost
 
-# %% ../../nbs/outcomes/00_table.ipynb #b0a6d447
+# %% ../../nbs/outcomes/00_table.ipynb #033fd068
 @dataclass
 class OutcomeArrays:
     "Outcomes as dense arrays: `n` queries by `M` models. What routers are fitted on and judged by."
@@ -128,7 +128,7 @@ class OutcomeArrays:
         "Random parts of these sizes; equal texts always fall into the same part (see `split_by_text`)."
         return tuple(self.take(part) for part in split_by_text(self.queries, fractions, seed))
 
-# %% ../../nbs/outcomes/00_table.ipynb #239cb77f
+# %% ../../nbs/outcomes/00_table.ipynb #cb03e8fb
 def split_by_text(
     queries,     # n texts
     fractions,   # sizes of the parts, summing to 1
@@ -143,7 +143,7 @@ def split_by_text(
     for part, members in enumerate(np.split(order, cuts)): part_of[members] = part
     return [np.flatnonzero(part_of[inverse] == part) for part in range(len(fractions))]
 
-# %% ../../nbs/outcomes/00_table.ipynb #c0aa5943
+# %% ../../nbs/outcomes/00_table.ipynb #7b889696
 class Outcomes:
     "The record table: one row per (query, model, rewrite, sample), and the pool it names."
 
@@ -182,7 +182,7 @@ class Outcomes:
         "Write a Parquet file (schema version and pool in its metadata)."
         write_parquet(self, path)
 
-# %% ../../nbs/outcomes/00_table.ipynb #8ba9cd1d
+# %% ../../nbs/outcomes/00_table.ipynb #fde7e981
 def to_arrays(
     outcomes: Outcomes,
     models,           # names of the M models, the order of the columns
@@ -208,7 +208,7 @@ def to_arrays(
     return OutcomeArrays(list(complete), heads['query'].tolist(), heads['task_type'].where(heads['task_type'].notna(), None).tolist(), pool.names, pivot('score'), costs,
                          _sample_cube(rows, complete, pool), pool, all_queries - len(complete))
 
-
+# %% ../../nbs/outcomes/00_table.ipynb #4c980b0d
 def _sample_cube(rows, complete, pool):
     "[n, M, S] scores of single samples, or None where there is one each."
     rows = rows.assign(rank=rows.sort_values('sample').groupby(['query_id', 'model']).cumcount())
@@ -220,7 +220,7 @@ def _sample_cube(rows, complete, pool):
     cube[q[rows['query_id']].to_numpy(), m[rows['model']].to_numpy(), rows['rank'].to_numpy()] = rows['score'].to_numpy()
     return cube
 
-# %% ../../nbs/outcomes/00_table.ipynb #6b28210d
+# %% ../../nbs/outcomes/00_table.ipynb #f10f8d7d
 def _find(folder, name):
     for candidate in (folder/f'{name}.csv', folder/f'{name}.csv.gz'):
         if candidate.exists(): return candidate
@@ -244,7 +244,7 @@ def _read_csv(path, required):
     if missing: raise OutcomesError(f'{path}, line 1: column {missing[0]!r} is missing; required: {", ".join(required)}')
     return frame
 
-# %% ../../nbs/outcomes/00_table.ipynb #8ff8cb02
+# %% ../../nbs/outcomes/00_table.ipynb #2d4fc340
 def _read_models(folder) -> Pool:
     "The pool of `models.csv`; prices may also stand in the columns implied_usd_per_1m_in and implied_usd_per_1m_out."
     path = _find(folder, 'models')
@@ -265,7 +265,7 @@ def _task_type(frame):
     sub = frame['subtask'] if 'subtask' in frame else pd.Series([None] * len(frame))
     return pd.Series([None if pd.isna(t) else t if pd.isna(s) else f'{t}/{s}' for t, s in zip(frame['task'], sub)], dtype='object')
 
-# %% ../../nbs/outcomes/00_table.ipynb #699edc3b
+# %% ../../nbs/outcomes/00_table.ipynb #0c0a3e95
 def read_folder(
     folder,  # holds queries.csv[.gz], outcomes.csv[.gz], models.csv
 ) -> Outcomes:
@@ -282,7 +282,7 @@ def read_folder(
     o = o.rename(columns={'cost_usd': 'cost'}).drop(columns=['query', 'task_type', 'reference'], errors='ignore')
     return Outcomes(o.join(q, on='query_id'), pool, o_place)
 
-# %% ../../nbs/outcomes/00_table.ipynb #dce3f8af
+# %% ../../nbs/outcomes/00_table.ipynb #c7c8da25
 def write_parquet(outcomes: Outcomes, path):
     "Write the table atomically; the schema version and the pool go into the metadata."
     table = pa.Table.from_pandas(outcomes.records, preserve_index=False)

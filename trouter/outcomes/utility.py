@@ -50,12 +50,12 @@ def utility(
     if cost is None: return np.asarray(performance, float)
     return preference.performance * np.asarray(performance) - preference.cost * np.asarray(cost)
 
-# %% ../../nbs/outcomes/04_utility.ipynb #f1efb811
+# %% ../../nbs/outcomes/04_utility.ipynb #d5f95707
 def task_of(task_type):
     "The task of a type: 'mmlu' for 'mmlu/anatomy'; '' for None."
     return (task_type or '').split('/')[0]
 
-
+# %% ../../nbs/outcomes/04_utility.ipynb #f9e459ec
 @dataclass(frozen=True)
 class CostScale:
     "Maps cost in currency to about [0, 1] by min-max over training records, for the pool or per task."
@@ -91,7 +91,7 @@ class CostScale:
         "The same arrays with `normalised_cost` filled and the scale noted."
         return replace(arrays, normalised_cost=self.normalise(arrays.cost, arrays.task_types), scale=self)
 
-# %% ../../nbs/outcomes/04_utility.ipynb #5aabb656
+# %% ../../nbs/outcomes/04_utility.ipynb #75e4445d
 def oracle_choice(performance, cost, preference) -> np.ndarray:
     "Per query the model with the highest realised utility: [n] column numbers. Ties go to the first."
     return utility(performance, cost, preference).argmax(1)
@@ -118,7 +118,7 @@ def realised(
     c = None if test.normalised_cost is None else test.normalised_cost[rows, choice]
     return {'performance': r, 'cost': c, 'utility': utility(r, c, preference)}
 
-# %% ../../nbs/outcomes/04_utility.ipynb #1b794ba3
+# %% ../../nbs/outcomes/04_utility.ipynb #f9ef021d
 def paired_bootstrap(
     difference,          # [n] differences, one per judged (query, split)
     groups=None,         # [n] query ids; equal ids are resampled together. None: all distinct
@@ -137,7 +137,7 @@ def paired_bootstrap(
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return {'mean': float(d.mean()), 'low': float(low), 'high': float(high), 'p_below_zero': float((means < 0).mean())}
 
-# %% ../../nbs/outcomes/04_utility.ipynb #1c00800e
+# %% ../../nbs/outcomes/04_utility.ipynb #552d0470
 def cost_performance_curve(
     choose,                  # function: preference -> [n] column numbers
     test: OutcomeArrays,
@@ -159,7 +159,7 @@ def upper_hull(points) -> np.ndarray:
         hull.append((x, y))
     return np.array(hull)
 
-
+# %% ../../nbs/outcomes/04_utility.ipynb #002962ca
 def normalised_auc(
     points,      # [k, 2] of (cost, performance)
     low, high,   # range of cost over which to average
@@ -169,7 +169,7 @@ def normalised_auc(
     grid = np.linspace(low, high, 2001)
     return float(np.interp(grid, hull[:, 0], hull[:, 1], left=0.).mean())
 
-# %% ../../nbs/outcomes/04_utility.ipynb #85ac8ae3
+# %% ../../nbs/outcomes/04_utility.ipynb #7306c9e5
 def call_shares(
     choice,   # [n] column numbers
     models,   # M names

@@ -141,7 +141,7 @@ def read_pool(
         raise PoolError(f'{path}: not readable: {" ".join(str(e).split())}') from None
     return pool_from_dicts(data.get('models') if isinstance(data, dict) else data, path)
 
-# %% ../../nbs/pool/00_models.ipynb #1a00140d
+# %% ../../nbs/pool/00_models.ipynb #907549fc
 def write_atomically(
     path,          # the file to write
     data: bytes | str,
@@ -161,7 +161,7 @@ def write_atomically(
         Path(temporary).unlink(missing_ok=True)
         raise
 
-
+# %% ../../nbs/pool/00_models.ipynb #e7d7f993
 def write_pool(
     pool: Pool,
     path,  # a .yaml, .yml or .json file

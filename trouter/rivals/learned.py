@@ -27,7 +27,7 @@ def hold_out(train, valid, seed=0) -> tuple[OutcomeArrays, OutcomeArrays]:
     fitted, held = train.split((.9, .1), seed)
     return (fitted, held) if len(fitted) and len(held) else (train, train)
 
-# %% ../../nbs/rivals/01_learned.ipynb #2da0f440
+# %% ../../nbs/rivals/01_learned.ipynb #d89df74f
 class EmbeddingRegressor(MetricPredictor):
     "Base of routers that map an embedding to all G metrics; a subclass writes `_fit` and `regress`."
 
@@ -35,7 +35,7 @@ class EmbeddingRegressor(MetricPredictor):
         "Embeddings [n, d] -> metrics [n, G]."
         raise TypeError(f'{type(self).__name__} does not define `regress`')
 
-    def prepare(self, queries): return self.embed(queries)
+    def prepare(self, queries): return self.embed(queries) if len(queries) else queries
 
     def predict(self, queries) -> Prediction:
         "Performance and cost of every candidate."

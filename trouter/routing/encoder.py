@@ -25,7 +25,7 @@ def fingerprint(
     parts = [f'{f.name}:{f.stat().st_size}' for f in sorted(folder.glob('*.safetensors'))] if folder.is_dir() else [str(model)]
     return hashlib.sha256('|'.join([folder.name, *parts]).encode()).hexdigest()[:16]
 
-# %% ../../nbs/routing/00_encoder.ipynb #3e474f74
+# %% ../../nbs/routing/00_encoder.ipynb #5cebf546
 def cache_folder() -> Path:
     "Where caches go: $TROUTER_CACHE, else the user's cache folder."
     import platformdirs
@@ -36,7 +36,7 @@ def text_key(text: str) -> bytes:
     "SHA-256 of the text: what a vector is filed under."
     return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).digest()
 
-
+# %% ../../nbs/routing/00_encoder.ipynb #b65eae6a
 class VectorCache:
     "Text hash -> vector, in memory and in one SQLite file."
 
@@ -78,7 +78,7 @@ class VectorCache:
         self.memory.update(pairs)
         self._try(self._store, pairs)
 
-# %% ../../nbs/routing/00_encoder.ipynb #33b08ac7
+# %% ../../nbs/routing/00_encoder.ipynb #95e38a22
 class Encoder:
     "Texts to unit vectors, with a cache on disk. `model` is a folder or a name; None is the bundled all-MiniLM-L6-v2."
 
@@ -125,7 +125,7 @@ class Encoder:
         "d, the length of a vector."
         return int(self.model.get_sentence_embedding_dimension())
 
-
+# %% ../../nbs/routing/00_encoder.ipynb #45648f7f
 def check_texts(texts) -> list:
     "The texts as a list. Raises `ValueError` naming the first that is empty or no text."
     if isinstance(texts, str): raise ValueError('expected a list of texts, got one text; write [text]')
