@@ -286,7 +286,8 @@ def test_training_twice_gives_the_same_router(data, router, tmp_path):
 # ------------------------------------------------------------- signals and pipes
 
 def test_interrupt():
-    p = subprocess.Popen([sys.executable, '-m', 'trouter', 'demo'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV)
+    p = subprocess.Popen([sys.executable, '-m', 'trouter', 'demo'], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENV,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))   # a process in the background inherits SIGINT ignored
     assert p.stderr.readline()   # the command has started
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)

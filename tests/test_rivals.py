@@ -245,17 +245,29 @@ def test_hindsight_answers_only_what_it_was_shown():
 def test_reachable_oracle_by_hand():
     X = np.array([[[1., 1.], [0., 0.]], [[0., 1.], [1., 0.]]])     # the second query: each run names the model that then fails
     arrays = OutcomeArrays(['a', 'b'], ['a', 'b'], [None] * 2, ['m', 'n'], X.mean(2), None, X)
-    out = reachable_outcomes(arrays, BALANCED)
+    out = reachable_outcomes(arrays, BALANCED, weight=0)
     assert out['performance'].tolist() == [1., 0.] and out['votes'].tolist() == [[1., 0.], [.5, .5]] and out['cost'] is None
     assert reachable_oracle(arrays, BALANCED)['single_sample_oracle'] == 1.
     assert flip_rate(arrays, {'p': BALANCED}) == {'cells': .5, 'winners': {'p': .5}}
 
 
-def test_reachable_oracle_ties():
+def test_reachable_oracle_breaks_ties_by_the_other_queries():
     X = np.array([[[1., 1.], [1., 1.]], [[1., 1.], [0., 0.]], [[0., 0.], [0., 0.]]])
     arrays = OutcomeArrays(list('abc'), list('abc'), [None] * 3, ['m', 'n'], X.mean(2), None, X)
-    assert reachable_outcomes(arrays, BALANCED)['votes'].tolist() == [[1., 0.], [1., 0.], [1., 0.]]
-    assert reachable_outcomes(arrays, BALANCED, ties='even')['votes'].tolist() == [[.5, .5], [1., 0.], [.5, .5]]
+    assert reachable_outcomes(arrays, BALANCED)['votes'].tolist() == [[1., 0.]] * 3
+    assert reachable_outcomes(arrays, BALANCED, weight=0)['votes'].tolist() == [[.5, .5], [1., 0.], [.5, .5]]
+
+
+def test_reachable_oracle_never_uses_the_sample_it_is_judged_on():
+    arrays = parts(world(n=300))[0]
+    for s in range(3):
+        X = arrays.samples.copy(); X[:, :, s] = np.random.default_rng(s).random(X.shape[:2])
+        prior = np.full(arrays.performance.shape, .5)
+        votes = [baselines.leave_one_out_votes(x, prior, arrays.normalised_cost, BALANCED, s) for x in (arrays.samples, X)]
+        assert np.array_equal(*votes)
+    one = arrays.performance.copy(); one[7] = 1 - one[7]
+    before, after = (baselines.means_of_others(r, arrays.task_types)[7] for r in (arrays.performance, one))
+    assert np.allclose(before, after)
 
 
 def test_reachable_oracle_skips_what_was_run_once():

@@ -3,8 +3,8 @@
 # %% auto #0
 __all__ = ['Unsuitable', 'FixedRule', 'list_prices', 'cheap_to_dear', 'Cheapest', 'Dearest', 'size_in_name', 'small_to_large',
            'Smallest', 'Largest', 'adaptive_position', 'Adaptive', 'hashed_uniform', 'Random', 'BestSingle',
-           'node_means', 'deepest_known', 'TrueTable', 'check_revealed', 'StaticTable', 'Oracle', 'leave_one_out_votes',
-           'reachable_outcomes', 'reachable_oracle', 'ReachableOracle', 'flip_rate']
+           'node_means', 'deepest_known', 'TrueTable', 'check_revealed', 'StaticTable', 'Oracle', 'means_of_others',
+           'leave_one_out_votes', 'reachable_outcomes', 'reachable_oracle', 'ReachableOracle', 'flip_rate']
 
 # %% ../../nbs/rivals/00_baselines.ipynb #4ddc6444
 import re, zlib
@@ -261,39 +261,47 @@ class Oracle(MetricPredictor):
         check_revealed(self, queries)
         return Prediction(self.revealed.performance, self.revealed.normalised_cost)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #30210b90
+# %% ../../nbs/rivals/00_baselines.ipynb #713ac212
+def means_of_others(
+    r,            # [n, M] performance
+    task_types,   # n labels or None
+) -> np.ndarray:
+    "Mean over the other queries of the same type, [n, M]; over all other queries where the type has no other; of one query: its own."
+    _, group = np.unique([t or '' for t in task_types], return_inverse=True)
+    count = np.bincount(group)[group][:, None]
+    total = np.stack([np.bincount(group, column) for column in r.T], 1)[group]
+    everyone = (r.sum(0) - r) / max(len(r) - 1, 1) if len(r) > 1 else r
+    return np.where(count > 1, (total - r) / np.maximum(count - 1, 1), everyone)
+
+# %% ../../nbs/rivals/00_baselines.ipynb #767e8e21
 def leave_one_out_votes(
     samples,          # [n, M, S] scores, NaN where absent
+    prior,            # [n, M] mean performance elsewhere
     cost,             # [n, M] normalised, or None
     preference,
     s: int,           # the sample held back
-    ties: str = 'prior',   # 'prior': to the better model over the other queries; 'even': shared
+    weight: float = 1.,   # of the prior, in samples
 ) -> np.ndarray:
-    "Votes [n, M], rows summing to 1, from all samples but `s`; NaN rows where a model has none left."
+    "Votes [n, M], rows summing to 1, from all samples but `s`; NaN rows where a model has none left. Ties share."
     rest = np.delete(samples, s, axis=2)
     seen = (~np.isnan(rest)).sum(2)
-    known = np.where(seen > 0, np.nansum(rest, 2) / np.maximum(seen, 1), np.nan)
-    u = utility(known, cost, preference)
-    whole = ~np.isnan(u).any(1)
-    tied = (u >= u.max(1, keepdims=True) - 1e-9) & whole[:, None]
-    if ties == 'prior':
-        filled = np.where(whole[:, None], u, 0)
-        others = (filled.sum(0) - filled) / max(whole.sum() - 1, 1)
-        tied = tied & (np.where(tied, others, -np.inf) >= np.where(tied, others, -np.inf).max(1, keepdims=True) - 1e-15)
-    return np.where(whole[:, None], tied / np.maximum(tied.sum(1, keepdims=True), 1), np.nan)
+    guess = (np.nansum(rest, 2) + weight * prior) / np.maximum(seen + weight, 1e-12)
+    u = utility(guess, cost, preference)
+    tied = u >= u.max(1, keepdims=True) - 1e-9
+    return np.where((seen > 0).all(1, keepdims=True), tied / tied.sum(1, keepdims=True), np.nan)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #fb7b3b3c
+# %% ../../nbs/rivals/00_baselines.ipynb #6297fada
 def reachable_outcomes(
     arrays: OutcomeArrays,    # with `samples`
     preference,
-    ties: str = 'prior',
+    weight: float = 1.,       # of the prior, in samples
 ) -> dict:
     "Expected outcomes of the reachable oracle per query: 'performance', 'cost' (normalised, or None), 'utility', each [n], and 'votes' [n, M]. Raises `Unsuitable`."
     if arrays.samples is None: raise Unsuitable('reachable-oracle: one sample per answer, so luck cannot be told from skill; collect two or more samples')
-    S, preference = arrays.samples.shape[2], Preference.parse(preference)
+    preference, prior = Preference.parse(preference), means_of_others(arrays.performance, arrays.task_types)
     r, votes, count = np.zeros(len(arrays)), np.zeros(arrays.performance.shape), np.zeros(len(arrays))
-    for s in range(S):
-        v, held = leave_one_out_votes(arrays.samples, arrays.normalised_cost, preference, s, ties), arrays.samples[:, :, s]
+    for s in range(arrays.samples.shape[2]):
+        v, held = leave_one_out_votes(arrays.samples, prior, arrays.normalised_cost, preference, s, weight), arrays.samples[:, :, s]
         fair = ~np.isnan(v).any(1) & ~np.isnan(held).any(1)
         r[fair] += (v[fair] * held[fair]).sum(1); votes[fair] += v[fair]; count += fair
     scale = np.where(count > 0, 1 / np.maximum(count, 1), np.nan)
@@ -301,16 +309,16 @@ def reachable_outcomes(
     c = None if arrays.normalised_cost is None else (votes * arrays.normalised_cost).sum(1)
     return {'performance': r, 'cost': c, 'utility': utility(r, c, preference), 'votes': votes}
 
-
-def reachable_oracle(arrays: OutcomeArrays, preference, ties: str = 'prior') -> dict:
+# %% ../../nbs/rivals/00_baselines.ipynb #40e53947
+def reachable_oracle(arrays: OutcomeArrays, preference, weight: float = 1.) -> dict:
     "Means of `reachable_outcomes`, the mean utility of the oracle on single samples, and the number of queries judged."
-    found = reachable_outcomes(arrays, preference, ties)
-    cost = arrays.normalised_cost
-    single = np.nanmean([utility(arrays.samples[:, :, s], cost, Preference.parse(preference)).max(1) for s in range(arrays.samples.shape[2])])
+    found = reachable_outcomes(arrays, preference, weight)
+    whole = [~np.isnan(x).any(1) for x in np.moveaxis(arrays.samples, 2, 0)]
+    lucky = [utility(arrays.samples[w, :, s], None if arrays.normalised_cost is None else arrays.normalised_cost[w], Preference.parse(preference)).max(1) for s, w in enumerate(whole)]
     means = {k: None if v is None else float(np.nanmean(v)) for k, v in found.items() if k != 'votes'}
-    return {**means, 'single_sample_oracle': float(single), 'judged': int((~np.isnan(found['performance'])).sum())}
+    return {**means, 'single_sample_oracle': float(np.concatenate(lucky).mean()), 'judged': int((~np.isnan(found['performance'])).sum())}
 
-# %% ../../nbs/rivals/00_baselines.ipynb #7189f9b1
+# %% ../../nbs/rivals/00_baselines.ipynb #f9f91109
 class ReachableOracle(Router):
     "Per query the best model on all samples but one, judged on that one. It has no single choice; the harness calls `judge`."
     name, needs_encoder = 'reachable-oracle', False
@@ -325,7 +333,7 @@ class ReachableOracle(Router):
     def scores(self, queries, preference) -> np.ndarray:
         raise ValueError('reachable-oracle: its choice changes with the sample held back; use judge(test, preference)')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #0041fb4d
+# %% ../../nbs/rivals/00_baselines.ipynb #e0e052a4
 def flip_rate(
     arrays: OutcomeArrays,
     preferences,     # dict: name -> Preference

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'DEFAULTS', 'GRID', 'settings_of', 'targets', 'type_text', 'fit_pair', 'fit_heads', 'TaskModel',
-           'FittedTaskModel', 'fit_report', 'report_text', 'behind_single', 'Maintained', 'TRouter', 'router_state',
-           'restore_state']
+           'ModuleFitting', 'FittedTaskModel', 'fit_report', 'report_text', 'behind_single', 'Corrected', 'Maintained',
+           'Reporting', 'TRouter', 'router_state', 'restore_state']
 
 # %% ../../nbs/routing/07_trouter.ipynb #9e7ef79c
 from dataclasses import replace
@@ -81,13 +81,15 @@ def fit_heads(s, l_train, Y_train, l_valid, Y_valid, t, seed, progress):
     train_network(heads.parameters(), loss, len(l), heads, s['lr'], s['batch_size'], s['epochs'], s['patience'], seed, progress, 'training heads')
     with torch.no_grad(): return heads(t).numpy()
 
-# %% ../../nbs/routing/07_trouter.ipynb #9fcbd910
+# %% ../../nbs/routing/07_trouter.ipynb #30f007fe
 class TaskModel(MetricPredictor):
     "Fitting and predicting; `TRouter` adds the report, the fall-back, corrections and files."
 
     def __init__(self, form: str = 'slopes', encoder=None, seed: int = 0, fallback: bool = False, progress: bool = True, **settings):
         super().__init__(encoder, seed)
         self.form, self.settings, self.fallback, self.progress = form, settings_of(form, **settings), fallback, progress
+
+    def _embedding(self, F): return F[:, :self.d] if F.shape[1] > self.d else F
 
     def features(self, queries) -> np.ndarray:
         "What the model reads: the embedding, and the surface features where the form has slopes. [n, d] or [n, d + 13]."
@@ -101,10 +103,8 @@ class TaskModel(MetricPredictor):
         "q(t|q): [n, K], columns in the order of `types`."
         return self.recogniser.posterior(self._embedding(self.features(queries)))
 
-    def _embedding(self, F): return F[:, :self.d] if F.shape[1] > self.d else F
-
     def predict(self, queries) -> Prediction:
-        "Predicted metrics (TRouter, eq. 4 and 8), with slopes where the form has them. Performance is clipped to [0, 1]."
+        "Predicted metrics (TRouter, eq. 4 and 8), with slopes where the form has them; performance is clipped to [0, 1]."
         F = self.features(queries)
         l = self.recogniser.posterior(self._embedding(F))
         h = l @ self.table.reshape(len(self.types), -1)
@@ -116,8 +116,25 @@ class TaskModel(MetricPredictor):
         extra = {k: metric[k] * (high - low) + low for k, (low, high) in self.ranges.items()}
         return Prediction(np.clip(metric['performance'], 0, 1), metric.get('cost'), extra)
 
-# %% ../../nbs/routing/07_trouter.ipynb #1776d521
-class FittedTaskModel(TaskModel):
+# %% ../../nbs/routing/07_trouter.ipynb #b5b6119a
+class ModuleFitting(TaskModel):
+    "Recogniser and heads, as the settings say."
+
+    def _fit_modules(self, train, valid, data_valid_is_train):
+        (E, y, Y), (E_valid, y_valid, Y_valid), s = train, valid, self.settings
+        known, known_valid = y >= 0, y_valid >= 0
+        self.history, t = [], None
+        D = super().embed(self.types_texts) if 'pair' in s['recogniser'] or s['heads'] == 'mlp' else None
+        if s['recogniser'] == 'logistic':
+            held_out = None if data_valid_is_train else (E_valid[known_valid], y_valid[known_valid])
+            self.recogniser = LogisticRecogniser(s['l2']).fit(E[known], y[known], len(self.types), held_out)
+            if s['heads'] == 'mlp': self.table, t = fit_heads(s, self.recogniser.posterior(E), Y, self.recogniser.posterior(E_valid), Y_valid, D, self.seed, self.progress), D
+        else: self.recogniser, self.table, t, self.history = fit_pair(s, train, valid, D, self.seed, self.progress)
+        if s['heads'] == 'table': self.table, t = CellTable.fit(y[known], Y[known], self.types).values, None
+        self.type_embeddings = t
+
+# %% ../../nbs/routing/07_trouter.ipynb #aedeb842
+class FittedTaskModel(ModuleFitting):
     "The fitting of `TaskModel`, step by step."
 
     def _fit(self, train, valid):
@@ -141,20 +158,7 @@ class FittedTaskModel(TaskModel):
         number = {t: i for i, t in enumerate(self.types)}
         return np.array([number.get(t, -1) for t in arrays.task_types])
 
-    def _fit_modules(self, train, valid, data_valid_is_train):
-        (E, y, Y), (E_valid, y_valid, Y_valid), s = train, valid, self.settings
-        known, known_valid = y >= 0, y_valid >= 0
-        self.history, t = [], None
-        D = super().embed(self.types_texts) if 'pair' in s['recogniser'] or s['heads'] == 'mlp' else None
-        if s['recogniser'] == 'logistic':
-            held_out = None if data_valid_is_train else (E_valid[known_valid], y_valid[known_valid])
-            self.recogniser = LogisticRecogniser(s['l2']).fit(E[known], y[known], len(self.types), held_out)
-            if s['heads'] == 'mlp': self.table, t = fit_heads(s, self.recogniser.posterior(E), Y, self.recogniser.posterior(E_valid), Y_valid, D, self.seed, self.progress), D
-        else: self.recogniser, self.table, t, self.history = fit_pair(s, train, valid, D, self.seed, self.progress)
-        if s['heads'] == 'table': self.table, t = CellTable.fit(y[known], Y[known], self.types).values, None
-        self.type_embeddings = t
-
-# %% ../../nbs/routing/07_trouter.ipynb #bf1e59f8
+# %% ../../nbs/routing/07_trouter.ipynb #8d45e725
 def fit_report(router, train, valid) -> dict:
     "Validation utilities per preference of router, best single model, static table and oracle, with the interval of the lead over the best single model."
     held_out = valid is not None and len(valid) > 0
@@ -175,7 +179,7 @@ def fit_report(router, train, valid) -> dict:
     recognised = float((router.posterior(F)[y >= 0].argmax(1) == y[y >= 0]).mean()) if (y >= 0).any() else None
     return {'judged_on': 'validation data' if held_out else 'its own TRAINING data (no validation data given)', 'queries': len(judged), 'cost_scale': train.scale.kind if train.scale else 'none (quality only)', 'recognition_top1': recognised, 'preferences': rows}
 
-
+# %% ../../nbs/routing/07_trouter.ipynb #babadec7
 def report_text(report: dict) -> str:
     "The report as plain text."
     top1 = '' if report['recognition_top1'] is None else f', task recognition top-1 {report["recognition_top1"]:.3f}'
@@ -188,7 +192,7 @@ def report_text(report: dict) -> str:
     if behind: lines.append(f'  BEHIND the best single model at: {", ".join(behind)}. Consider fallback=True (command line: --fallback), which sends those preferences to that model.')
     return '\n'.join(lines)
 
-# %% ../../nbs/routing/07_trouter.ipynb #eebf4535
+# %% ../../nbs/routing/07_trouter.ipynb #578d362f
 GRID = np.linspace(0, 1, 21)
 
 
@@ -198,9 +202,9 @@ def behind_single(router, train, valid) -> np.ndarray:
     value = lambda choice, q: realised(valid, choice, q)['utility'].mean()
     return np.array([value(router.pick(MetricPredictor.scores(router, F, q)), q) < value(np.full(len(valid), best_single(train, q)), q) - 1e-12 for q in p])
 
-# %% ../../nbs/routing/07_trouter.ipynb #86fe9c4c
-class Maintained(FittedTaskModel):
-    "Corrections and new models."
+# %% ../../nbs/routing/07_trouter.ipynb #e3e7b0a4
+class Corrected(FittedTaskModel):
+    "Cells set by hand."
 
     def correct(self, task_type: str, model: str, performance: float | None = None, cost: float | None = None):
         "Set the cell (task type, model) by hand; `cost` is in currency. Raises `ValueError` for unknown names or values out of range."
@@ -215,6 +219,10 @@ class Maintained(FittedTaskModel):
             if cost < 0: raise ValueError(f'cost must be >= 0, got {cost}')
             self.table[t, m, self.metrics.index('cost')] = self.scale.normalise(np.array([[cost]]), [task_type])[0, 0]
         self.corrections.append({'task_type': task_type, 'model': model, 'performance': performance, 'cost': cost})
+
+# %% ../../nbs/routing/07_trouter.ipynb #5c8f1fbd
+class Maintained(Corrected):
+    "New models from a few probes."
 
     def add_model(self, candidate: CandidateModel, probes: OutcomeArrays):
         "Take up a new model from its outcomes on probe queries (only its column is read). The recogniser and the other models stay as they are."
@@ -243,12 +251,11 @@ class Maintained(FittedTaskModel):
         self.single_means = np.concatenate([self.single_means, targets(one, self.ranges)[1].mean(0)])
         if self.slopes is not None: self.slopes = self.slopes.with_flat_model(len(self.metrics))
 
-# %% ../../nbs/routing/07_trouter.ipynb #24e7e9bb
-class TRouter(Maintained):
-    "The task-type-aware router (TRouter, section 3.3), in one of four forms; see `FORMS`."
-    name = 'trouter'
+# %% ../../nbs/routing/07_trouter.ipynb #9796abf3
+class Reporting(Maintained):
+    "The fit with its report, and the fall-back."
 
-    def fit(self, train: OutcomeArrays, valid: OutcomeArrays | None = None) -> 'TRouter':
+    def fit(self, train: OutcomeArrays, valid: OutcomeArrays | None = None) -> 'Reporting':
         "Fit, then measure on `valid` (see `report`). Raises `ValueError` when no record has a task type."
         self.corrections, self.behind = [], np.zeros(len(GRID), bool)
         super().fit(train, valid)
@@ -267,6 +274,11 @@ class TRouter(Maintained):
         if not self.falls_back(p): return super().scores(queries, p)
         flat = utility(self.single_means[:, 0], self.single_means[:, 1] if self.with_cost else None, p)
         return np.tile(flat, (len(queries), 1))
+
+# %% ../../nbs/routing/07_trouter.ipynb #647c8071
+class TRouter(Reporting):
+    "The task-type-aware router (TRouter, section 3.3), in one of four forms; see `FORMS`."
+    name = 'trouter'
 
     def detail(self, decisions, x):
         "Predicted metrics, the five most probable task types, and a note where the router falls back."
@@ -289,7 +301,7 @@ class TRouter(Maintained):
     def _state(self): return router_state(self)
     def _restore(self, config, tensors): restore_state(self, config, tensors)
 
-# %% ../../nbs/routing/07_trouter.ipynb #036e2d18
+# %% ../../nbs/routing/07_trouter.ipynb #aae49556
 def router_state(router: TRouter) -> tuple[dict, dict]:
     "Configuration and arrays of a fitted TRouter."
     r = router.recogniser
