@@ -67,7 +67,7 @@ def convert(nb):
 
 def run_anew(path):
     "The notebook with the outputs of a new run, in the folder where it stands."
-    from execnb.nbio import nb2dict, read_nb
+    from fastcore.nbio import nb2dict, read_nb
     from execnb.shell import CaptureShell
     nb, before = read_nb(path), os.getcwd()
     os.chdir(path.parent)

@@ -70,7 +70,7 @@ def compare(arrays, group, scale, seeds, encoder):
 def calibration(arrays, group, scale, seeds, encoder):
     "Reliability of the default form per candidate, and the calibration error of the other forms."
     table = lambda form: calibration_table(held_out_predictions(lambda seed: TRouter(form, encoder, seed, progress=False), arrays, scale, range(seeds)), arrays.models)
-    return {'cost_scale': scale, 'models': table('slopes'), 'forms': {form: {m: row['ece'] for m, row in table(form).items()} for form in ('slopes', 'plain', 'paper')}}
+    return {'cost_scale': scale, 'models': table('slopes'), 'forms': {form: {m: row['ece'] for m, row in table(form).items()} for form in ('slopes', 'plain')}}
 
 
 if __name__ == '__main__': main()

@@ -46,7 +46,7 @@ def number(low: float, high: float = float('inf'), kind=int):
         return value
     return read
 
-# %% ../../nbs/app/00_cli.ipynb #5b6dea2b
+# %% ../../nbs/app/00_cli.ipynb #cdb5284c
 ROUTERS = 'trouter,metric,knn,ridge,static,static-true,random,cheapest,dearest,smallest,largest,adaptive,best-single,oracle'
 DATA = """Data: a folder in the import format, a .parquet file, or the word `shipped` for the
 outcomes that come with the package. The import format is three CSV files (.gz allowed):
@@ -64,7 +64,7 @@ def read_outcomes(path: str):
         return load_shipped()
     return Outcomes.read(path)
 
-
+# %% ../../nbs/app/00_cli.ipynb #e3434e3f
 def read_arrays(args):
     "Dense arrays as the options --pool, --quality-only, --samples and --limit say."
     outcomes = read_outcomes(args.data)
@@ -81,7 +81,7 @@ def size_of(arrays) -> str:
     left_out = f'; {arrays.left_out} queries left out, which lack an outcome of some model' if arrays.left_out else ''
     return f'{len(arrays)} queries, {len(arrays.models)} models, {len(arrays.types)} task types{left_out}'
 
-# %% ../../nbs/app/00_cli.ipynb #8e691af8
+# %% ../../nbs/app/00_cli.ipynb #2ed106f7
 def say(*words):
     "Progress for a person, on stderr."
     print(*words, file=sys.stderr, flush=True)
@@ -109,7 +109,7 @@ def figure(x, digits: int = 3) -> str:
     if x is None or x != x: return '-'
     return f'{x:.0f}' if abs(x) >= 1000 else f'{x:.{digits}f}' if abs(x) >= 10 ** -digits or x == 0 else f'{x:.1e}'
 
-# %% ../../nbs/app/00_cli.ipynb #1f8d1f08
+# %% ../../nbs/app/00_cli.ipynb #d08fc383
 def money(x: float) -> str:
     "Three digits, without an exponent where the number is large: '0.00123', '44000000'."
     return f'{x:.0f}' if abs(x) >= 100 else f'{x:.3g}'
@@ -136,7 +136,7 @@ def print_report(report: dict, against: str = 'trouter'):
         preferences = list(next(r[key] for _, r in routers if r.get(key)))
         print(); show_table([[name, *(spread(r[key].get(p), *[money] * (key == 'cost_currency')) if r.get(key) else '-' for p in preferences)] for name, r in routers], [title, *preferences])
 
-# %% ../../nbs/app/00_cli.ipynb #5c52d968
+# %% ../../nbs/app/00_cli.ipynb #5a96c526
 def check_routers(wanted: list) -> list:
     "The router names, checked. Raises `UsageError` naming the unknown one."
     from trouter.experiments.evaluate import FORMS, ROUTERS
@@ -158,7 +158,7 @@ def evaluate(args) -> int:
     if args.json: show_json(report, args.json)
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #82eafe34
+# %% ../../nbs/app/00_cli.ipynb #bdb67ab1
 def train(args) -> int:
     "Fit a TRouter and save it."
     if Path(args.out).exists() and not Path(args.out).is_dir(): raise UsageError(f'{args.out}: is a file; --out names a folder')
@@ -175,7 +175,7 @@ def train(args) -> int:
     print(f'saved: {args.out}   (use it: trouter route "your question" --router {args.out})')
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #0d7ef02d
+# %% ../../nbs/app/00_cli.ipynb #9cec306a
 def load(folder: str):
     "A saved router of any kind that the package knows."
     import trouter.rivals.learned, trouter.routing.trouter  # noqa: E401  (registers the classes)
@@ -204,7 +204,7 @@ def route(args) -> int:
     else: print('\n\n'.join(map(str, decisions)))
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #1b4d3e44
+# %% ../../nbs/app/00_cli.ipynb #bf6b455e
 def inspect(args) -> int:
     "Show what is in outcomes or in a saved router."
     if (Path(args.path)/'config.json').exists(): facts, show = router_facts(load(args.path), args.type), print_router
@@ -233,7 +233,7 @@ def print_outcomes(facts: dict):
     models = list(facts['models'])
     show_table([[kind, row['queries'], *(figure(row.get(m), 2) for m in models)] for kind, row in facts['task_types'].items()], ['task type', 'queries', *models])
 
-# %% ../../nbs/app/00_cli.ipynb #d8456142
+# %% ../../nbs/app/00_cli.ipynb #73c182af
 def router_facts(router, type_name=None) -> dict:
     "What a saved router holds, as plain data; with `type_name` the predicted cells of that task type."
     facts = {'router': type(router).__name__, 'models': router.pool.to_dicts() if router.pool else [{'name': m} for m in router.models],
@@ -261,7 +261,7 @@ def print_router(facts: dict):
         print(f'\n{kind}, predicted (cost is normalised)'); show_table([[figure(x) if isinstance(x, float) else x for x in c.values()] for c in rows], list(rows[0]))
     if facts['task_types'] and 'cells' not in facts: print(f'\n{len(facts["task_types"])} task types (--type NAME shows one):\n  ' + '\n  '.join(facts['task_types']))
 
-# %% ../../nbs/app/00_cli.ipynb #3289a0ff
+# %% ../../nbs/app/00_cli.ipynb #49dcfd39
 def bench(args) -> int:
     "Time routing at a size."
     from trouter.experiments.bench import bench_all
@@ -280,7 +280,7 @@ def print_bench(facts: dict):
     print()
     show_table([[name, f'{t["ms"]:.1f}', f'{t["ratio"]:.2f}'] for name, t in facts['training'].items()], ['a training step', 'ms', 'ratio to the split form'])
 
-# %% ../../nbs/app/00_cli.ipynb #e95f9658
+# %% ../../nbs/app/00_cli.ipynb #7a6ac5e6
 DEMO_ROUTERS = ['trouter', 'knn', 'static', 'best-single', 'adaptive', 'cheapest', 'dearest', 'random', 'oracle']
 DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote the novel "Middlemarch"? Answer with the name only.',
                 'Complete this Python function. Reply with the whole function.\n\ndef is_palindrome(text: str) -> bool:\n    "Does the text read the same backwards?"']
@@ -306,7 +306,7 @@ def demo(args) -> int:
     print('\nNext: trouter train shipped --out my-router, then trouter route "your question" --router my-router')
     return 0
 
-# %% ../../nbs/app/00_cli.ipynb #3df2b2a5
+# %% ../../nbs/app/00_cli.ipynb #3c247394
 def add_command(commands, run, help: str, example: str, data: bool = False):
     "A sub-parser whose help shows an example; `run` is called with the parsed options."
     p = commands.add_parser(run.__name__, help=help, description=f'{help}\n\nExample:\n  {example}', epilog=DATA if data else None)
@@ -333,7 +333,7 @@ def add_evaluate(commands):
     p.add_argument('--json', metavar='OUT', help='also write the report as JSON to this file (- prints it instead of the tables)')
     add_data_options(p)
 
-# %% ../../nbs/app/00_cli.ipynb #5b5ebdc2
+# %% ../../nbs/app/00_cli.ipynb #307b163e
 def add_train(commands):
     p = add_command(commands, train, 'Fit a TRouter on outcomes and save it.', 'trouter train shipped --out my-router', data=True)
     p.add_argument('data', metavar='DATA', help='folder, .parquet file, or `shipped`')
@@ -360,7 +360,7 @@ def add_inspect(commands):
     p.add_argument('--type', metavar='NAME', help='of a router: what it predicts for this task type')
     p.add_argument('--json', action='store_true', help='print it as JSON')
 
-# %% ../../nbs/app/00_cli.ipynb #d2abd651
+# %% ../../nbs/app/00_cli.ipynb #3c1e6bbe
 def add_bench(commands):
     p = add_command(commands, bench, 'Time routing, as ratios to the bare encoder.', 'trouter bench --types 447 --models 6')
     p.add_argument('--types', type=number(2), default=447, metavar='K', help='number of task types (default 447)')
@@ -385,7 +385,7 @@ def build_parser() -> Parser:
     for add in (add_demo, add_train, add_route, add_evaluate, add_inspect, add_bench): add(commands)
     return parser
 
-# %% ../../nbs/app/00_cli.ipynb #07f9bc01
+# %% ../../nbs/app/00_cli.ipynb #12b9dbeb
 def complain(error: Exception):
     "The error as one line on stderr."
     print(f'trouter: {" ".join(str(error).split()) or type(error).__name__}', file=sys.stderr)

@@ -33,7 +33,7 @@ def noise_floor(predicted, bins: int = 10, draws: int = 200, seed: int = 0) -> f
     rng, p = np.random.default_rng(seed), np.clip(np.asarray(predicted, float), 0, 1)
     return float(np.mean([expected_calibration_error(p, rng.random(len(p)) < p, bins) for _ in range(draws)]))
 
-# %% ../../nbs/experiments/02_calibration.ipynb #73e17d68
+# %% ../../nbs/experiments/02_calibration.ipynb #24afea40
 def held_out_predictions(
     make_router,            # function: seed -> an unfitted router that has `predict`
     arrays: OutcomeArrays,
@@ -59,7 +59,7 @@ def calibration_table(predictions: dict, models, bins: int = 10) -> dict:
                 'cost_ece_relative': expected_calibration_error(c_hat[:, j], c[:, j], bins) / max(c[:, j].mean(), 1e-12), 'cost_reliability': reliability(c_hat[:, j], c[:, j], bins).tolist()}
             for j, m in enumerate(models)}
 
-
+# %% ../../nbs/experiments/02_calibration.ipynb #2a84cd1f
 def plot_reliability(table: dict, title: str = ''):
     "Mean outcome over mean prediction per bin, a line per candidate: performance left, cost right (both axes logarithmic)."
     import matplotlib.pyplot as plt

@@ -55,12 +55,12 @@ def loo_ridge(
         chosen.append(best_lambda)
     return B, chosen
 
-# %% ../../nbs/routing/06_difficulty.ipynb #0a5303fb
+# %% ../../nbs/routing/06_difficulty.ipynb #cefba4f9
 class Slopes:
     "Slopes of the metrics on surface features, one set per task: the correction to the cell table."
 
     def __init__(self, arrays: dict, task_of_type):
-        self.arrays = arrays                        # mean, scale [p]; centre [T, p]; B [T, p, M * H]
+        self.arrays = arrays                        # mean, scale [p]; centre, low, high [T, p]; B [T, p, M * H]
         self.task_of_type = np.asarray(task_of_type)  # [K] task number of each type
 
     @staticmethod
@@ -79,20 +79,21 @@ class Slopes:
         X, R = (F - mean) / scale, (Y - table[y]).reshape(n, M * H)
         rotate = np.kron(contrast_basis(M), np.eye(H))                      # columns: (basis vector, metric)
         blocks = [[h + H * j for j in part] for h in range(H) for part in ([0], range(1, M)) if len(part)]
-        centre, B = np.zeros((len(tasks), X.shape[1])), np.zeros((len(tasks), X.shape[1], M * H))
+        centre, low, high = np.zeros((3, len(tasks), X.shape[1]))
+        B = np.zeros((len(tasks), X.shape[1], M * H))
         for k in range(len(tasks)):
             rows = task[y] == k
             if rows.sum() < least: continue
-            centre[k] = X[rows].mean(0)
+            centre[k], low[k], high[k] = X[rows].mean(0), X[rows].min(0), X[rows].max(0)
             B[k] = loo_ridge(X[rows] - centre[k], R[rows] @ rotate, blocks)[0] @ rotate.T
-        return Slopes({'mean': mean, 'scale': scale, 'centre': centre, 'B': B}, task)
+        return Slopes({'mean': mean, 'scale': scale, 'centre': centre, 'low': low, 'high': high, 'B': B}, task)
 
     def correction(self, F, posterior) -> np.ndarray:
         "What to add to the mixture of the table: [n, M * H] from features [n, p] and posterior [n, K]."
         a = self.arrays
         X, weight = (F - a['mean']) / a['scale'], self._by_task(posterior)
         out = np.zeros((len(F), a['B'].shape[2]))
-        for k in range(len(a['B'])): out += weight[:, [k]] * ((X - a['centre'][k]) @ a['B'][k])
+        for k in range(len(a['B'])): out += weight[:, [k]] * ((np.clip(X, a['low'][k], a['high'][k]) - a['centre'][k]) @ a['B'][k])
         return out
 
     def with_flat_model(self, H: int) -> 'Slopes':

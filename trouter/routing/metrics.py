@@ -58,13 +58,13 @@ def shrink(
     estimate = (count[:, None] * mean + strength * parent) / np.maximum(count[:, None] + strength, 1e-12)
     return np.where(seen[:, None], estimate, parent), strength, count
 
-# %% ../../nbs/routing/04_metrics.ipynb #26e80d6d
+# %% ../../nbs/routing/04_metrics.ipynb #e3cbef36
 def ancestors(type_name: str) -> list:
     "From the root to the type: ['', 'a', 'a/b', 'a/b/c'] for 'a/b/c'."
     parts = type_name.split('/')
     return [''] + ['/'.join(parts[:i + 1]) for i in range(len(parts))]
 
-
+# %% ../../nbs/routing/04_metrics.ipynb #5ab79078
 class CellTable:
     "mu[t, m, h] as cell means shrunk towards the parent in the tree (empirical Bayes): the plain form of the metric heads."
 

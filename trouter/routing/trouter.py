@@ -81,7 +81,7 @@ def fit_heads(s, l_train, Y_train, l_valid, Y_valid, t, seed, progress):
     train_network(heads.parameters(), loss, len(l), heads, s['lr'], s['batch_size'], s['epochs'], s['patience'], seed, progress, 'training heads')
     with torch.no_grad(): return heads(t).numpy()
 
-# %% ../../nbs/routing/07_trouter.ipynb #30f007fe
+# %% ../../nbs/routing/07_trouter.ipynb #b9bdccf1
 class TaskModel(MetricPredictor):
     "Fitting and predicting; `TRouter` adds the report, the fall-back, corrections and files."
 
@@ -104,7 +104,7 @@ class TaskModel(MetricPredictor):
         return self.recogniser.posterior(self._embedding(self.features(queries)))
 
     def predict(self, queries) -> Prediction:
-        "Predicted metrics (TRouter, eq. 4 and 8), with slopes where the form has them; performance is clipped to [0, 1]."
+        "Predicted metrics (TRouter, eq. 4 and 8), with slopes where the form has them; performance is clipped to [0, 1], cost to what is >= 0."
         F = self.features(queries)
         l = self.recogniser.posterior(self._embedding(F))
         h = l @ self.table.reshape(len(self.types), -1)
@@ -114,7 +114,8 @@ class TaskModel(MetricPredictor):
         h = h.reshape(len(F), len(self.models), -1)
         metric = dict(zip(self.metrics, np.moveaxis(h, 2, 0)))
         extra = {k: metric[k] * (high - low) + low for k, (low, high) in self.ranges.items()}
-        return Prediction(np.clip(metric['performance'], 0, 1), metric.get('cost'), extra)
+        cost = np.maximum(metric['cost'], 0) if 'cost' in metric else None
+        return Prediction(np.clip(metric['performance'], 0, 1), cost, extra)
 
 # %% ../../nbs/routing/07_trouter.ipynb #b5b6119a
 class ModuleFitting(TaskModel):
