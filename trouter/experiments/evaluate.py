@@ -379,13 +379,14 @@ def report_table(report: Report) -> pd.DataFrame:
         rows[name] = {**flat, 'type top-1': pick(row, 'recognition_top1'), 'fit s': row['fit_seconds'], 'ms/query': row['ms_per_query']}
     return pd.DataFrame(rows).T.astype(float).dropna(axis=1, how='all')
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #3d9f6bba
+# %% ../../nbs/experiments/00_evaluate.ipynb #4129dc90
 def plot_report(report: Report):
     "See `Report.plot`."
     import matplotlib.pyplot as plt
     with_cost = report.settings['cost_scale'] is not None
     fig, axes = plt.subplots(1, 2 if with_cost else 1, figsize=(10 if with_cost else 5, .28 * len(report.routers) + 1.4), squeeze=False, layout='constrained')
     names = list(report.routers)[::-1]
+    if with_cost: axes[0, 1].set_prop_cycle(color=plt.get_cmap('tab20').colors)
     for i, name in enumerate(names):
         at = report.routers[name]['interval']
         axes[0, 0].plot([at['low'], at['high']], [i, i], color='tab:grey'); axes[0, 0].plot(at['mean'], i, 'o', color='tab:orange' if 'oracle' in name else 'tab:blue')

@@ -101,7 +101,7 @@ class Deciding(Saved):
         return Decision(query, self.models[chosen], preference, float(s[chosen]), lead, self.models[order[1]] if len(order) > 1 else None,
                         [{'model': self.models[j], 'utility': float(s[j])} for j in order])
 
-# %% ../../nbs/routing/01_router.ipynb #85f39010
+# %% ../../nbs/routing/01_router.ipynb #388c1a7d
 class Router(Deciding):
     "Base of all routers. A subclass writes `_fit` and `scores`; to be saved, also `_state` and `_restore`."
     name = 'router'
@@ -118,7 +118,6 @@ class Router(Deciding):
         return self
 
     def _fit(self, train, valid): "Nothing to learn, unless a subclass says so."
-
     def scores(self, queries, preference) -> np.ndarray:
         "Predicted utility of every candidate: [n, M]."
         raise TypeError(f'{type(self).__name__} does not define `scores`')
