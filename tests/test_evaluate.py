@@ -66,7 +66,7 @@ def test_table_and_repr_and_plot(report):
     table = report.table()
     assert list(table.index) == list(report.routers) and table['utility sum'].notna().all() and 'vs trouter mean' not in table
     assert '150 queries' in repr(report) and 're-runs' in repr(report)
-    assert np.allclose(report.calls('balanced').sum(1), 1)
+    assert np.allclose(report.calls('balanced').sum(axis=1), 1)
     import matplotlib
     matplotlib.use('Agg')
     figure = report.plot()

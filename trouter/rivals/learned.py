@@ -130,12 +130,12 @@ def fit_heads(
     heads.eval()
     return history
 
-# %% ../../nbs/rivals/01_learned.ipynb #5cfbe74e
+# %% ../../nbs/rivals/01_learned.ipynb #90b8c095
 class MetricRouter(EmbeddingRegressor):
     "A two-hidden-layer network per (model, metric) on the query embedding (TRouter's MetricRouter baseline). Batched over all of them."
     name = 'metric'
 
-    def __init__(self, encoder=None, seed: int = 0, hidden: int = 256, lr: float = 1e-3, dropout: float = .1, batch_size: int = 64, epochs: int = 60, patience: int = 3, progress: bool = False):
+    def __init__(self, encoder=None, seed: int = 0, hidden: int = 256, lr: float = 3e-4, dropout: float = .1, batch_size: int = 128, epochs: int = 200, patience: int = 3, progress: bool = False):
         super().__init__(encoder, seed)
         self.settings = dict(hidden=hidden, lr=lr, dropout=dropout, batch_size=batch_size, epochs=epochs, patience=patience)
         self.progress = progress

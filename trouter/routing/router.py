@@ -72,12 +72,13 @@ class Saved:
         return {'models': self.models, 'pool': self.pool and self.pool.to_dicts(), 'scale': self.scale and asdict(self.scale), 'with_cost': self.with_cost,
                 'mean_cost': self.mean_cost.tolist(), 'seed': self.seed, 'encoder': self.encoder and getattr(self.encoder, 'model_name', None)}
 
-# %% ../../nbs/routing/01_router.ipynb #1bd875e5
+# %% ../../nbs/routing/01_router.ipynb #5ae3b860
 class Deciding(Saved):
     "From scores to choices and decisions."
 
     def pick(self, scores) -> np.ndarray:
         "Column numbers [n] of the highest scores [n, M]. Ties go to the model that was cheaper in training."
+        if not np.isfinite(scores).all(): raise ValueError(f'{self.name}: a predicted utility is not a finite number; check the training records and the embeddings')
         cheapest_first = np.argsort(self.mean_cost, kind='stable')
         s = scores[:, cheapest_first]
         return cheapest_first[(s >= s.max(1, keepdims=True) - 1e-12).argmax(1)]

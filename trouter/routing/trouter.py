@@ -280,10 +280,11 @@ class Reporting(Maintained):
         flat = utility(self.single_means[:, 0], self.single_means[:, 1] if self.with_cost else None, p)
         return np.tile(flat, (len(queries), 1))
 
-# %% ../../nbs/routing/07_trouter.ipynb #b0b3d669
+# %% ../../nbs/routing/07_trouter.ipynb #9fe4ac79
 class TRouter(Reporting):
     "The task-type-aware router (TRouter, section 3.3), in one of four forms; see `FORMS`."
     name = 'trouter'
+    needs_types = True   # a comparison on records without task types leaves it out and says so
 
     def detail(self, decisions, x):
         "Predicted metrics, the five most probable task types, and a note where the router falls back."
