@@ -774,8 +774,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'trouter/routing/difficulty.py'),
                                             'trouter.routing.difficulty.Slopes.__init__': ( 'routing/difficulty.html#slopes.__init__',
                                                                                             'trouter/routing/difficulty.py'),
-                                            'trouter.routing.difficulty.Slopes._by_task': ( 'routing/difficulty.html#slopes._by_task',
-                                                                                            'trouter/routing/difficulty.py'),
                                             'trouter.routing.difficulty.Slopes.correction': ( 'routing/difficulty.html#slopes.correction',
                                                                                               'trouter/routing/difficulty.py'),
                                             'trouter.routing.difficulty.Slopes.with_flat_model': ( 'routing/difficulty.html#slopes.with_flat_model',

@@ -55,30 +55,27 @@ def loo_ridge(
         chosen.append(best_lambda)
     return B, chosen
 
-# %% ../../nbs/routing/06_difficulty.ipynb #c3ade07a
+# %% ../../nbs/routing/06_difficulty.ipynb #673bcb4a
 class Slopes:
     "Slopes of the metrics on surface features, one set per task: the correction to the cell table."
 
     def __init__(self, arrays: dict, task_of_type):
         self.arrays = arrays                        # mean, scale [p]; centre, low, high [T, p]; B [T, p, M * H]
         self.task_of_type = np.asarray(task_of_type)  # [K] task number of each type
+        self.type_in_task = np.eye(len(arrays['B']))[self.task_of_type]   # [K, T]
 
     def correction(self, F, posterior) -> np.ndarray:
         "What to add to the mixture of the table: [n, M * H] from features [n, p] and posterior [n, K]."
         a = self.arrays
-        X, weight = (F - a['mean']) / a['scale'], self._by_task(posterior)
-        out = np.zeros((len(F), a['B'].shape[2]))
-        for k in range(len(a['B'])): out += weight[:, [k]] * ((np.clip(X, a['low'][k], a['high'][k]) - a['centre'][k]) @ a['B'][k])
-        return out
+        X = (F - a['mean']) / a['scale']
+        inside = np.clip(X[:, None], a['low'], a['high']) - a['centre']             # [n, T, p]
+        weighted = (posterior @ self.type_in_task)[..., None] * inside               # the posterior of each task
+        return weighted.reshape(len(F), -1) @ a['B'].reshape(-1, a['B'].shape[2])
 
     def with_flat_model(self, H: int) -> 'Slopes':
         "The same with one more model that has no slopes (a newcomer known from a few probes)."
         B = self.arrays['B']
         return Slopes({**self.arrays, 'B': np.concatenate([B, np.zeros((*B.shape[:2], H))], 2)}, self.task_of_type)
-
-    def _by_task(self, posterior):
-        "Sum the posterior over the types of each task: [n, T]."
-        return np.stack([posterior[:, self.task_of_type == k].sum(1) for k in range(len(self.arrays['B']))], 1)
 
 # %% ../../nbs/routing/06_difficulty.ipynb #593c7980
 def fit_slopes(
