@@ -2,10 +2,10 @@
 
 # %% auto #0
 __all__ = ['SIMPLE', 'ROUTERS', 'FORMS', 'QUALITY', 'make_trouter', 'make_router', 'fresh', 'name_routers', 'remembered',
-           'outcomes_of', 'sweep', 'recognition', 'run_router', 'check_finite', 'EvaluationError', 'split_and_scale',
-           'replace_scale', 'warm_up', 'encoder_name', 'evaluate', 'run_all', 'attempt', 'describe', 'noise_of',
-           'mean_std', 'per_query_sum', 'average', 'interval', 'row_of', 'summarise', 'plain', 'Report', 'caption',
-           'report_table', 'plot_report']
+           'outcomes_of', 'sweep', 'recognition', 'run_router', 'EvaluationError', 'split_and_scale', 'replace_scale',
+           'warm_up', 'encoder_name', 'evaluate', 'run_all', 'attempt', 'describe', 'noise_of', 'mean_std',
+           'per_query_sum', 'average', 'interval', 'row_of', 'summarise', 'plain', 'Report', 'caption', 'report_table',
+           'plot_report']
 
 # %% ../../nbs/experiments/00_evaluate.ipynb #f230ef71
 import copy, datetime, math, time
@@ -121,7 +121,7 @@ def recognition(router, test: OutcomeArrays) -> float | None:
     best = np.asarray(router.posterior([test.queries[i] for i in rows])).argmax(1)
     return float(np.mean([types[b] == test.task_types[i] for b, i in zip(best, rows)]))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #fcf4acad
+# %% ../../nbs/experiments/00_evaluate.ipynb #860d5542
 def run_router(
     router, train, valid, test, preferences: dict,
 ) -> dict:
@@ -137,17 +137,8 @@ def run_router(
         for i, (name, p) in enumerate(preferences.items()):
             by[name] = outcomes_of(router, test, p)
             if i == 0: first = time.perf_counter() - asked
-        check_finite(router, test)
         return {'by': by, 'nauc': sweep(router, test), 'top1': recognition(router, test), 'rule': getattr(router, 'by', None),
                 'fit_seconds': fitted - started, 'ms_per_query': 1e3 * first / len(test)}
-
-
-def check_finite(router, test):
-    "Raise `ValueError` where a prediction is no number, which `choose` would hide."
-    if not isinstance(router, MetricPredictor): return
-    p = router.predict(test.queries)
-    for name, values in (('performance', p.performance), ('cost', p.cost)):
-        if values is not None and not np.isfinite(values).all(): raise ValueError(f'{int((~np.isfinite(values)).sum())} predictions of {name} are not finite')
 
 # %% ../../nbs/experiments/00_evaluate.ipynb #ade8ab61
 class EvaluationError(RuntimeError):

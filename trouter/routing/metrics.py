@@ -3,15 +3,15 @@
 # %% auto #0
 __all__ = ['MLPHeads', 'mix', 'shrink', 'ancestors', 'CellTable']
 
-# %% ../../nbs/routing/04_metrics.ipynb #54b07608
+# %% ../../nbs/routing/04_metrics.ipynb #160a8bfa
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .recognition import tower
+from .recognition import ReluDropout
 
-# %% ../../nbs/routing/04_metrics.ipynb #a7f78248
+# %% ../../nbs/routing/04_metrics.ipynb #54c03dfd
 class MLPHeads(nn.Module):
     "mu[t, g] = sigmoid(MLP_g(t~)) for G = |H| M heads at once (TRouter, eq. 8): [K, d_in] -> [K, G]."
 
@@ -21,13 +21,13 @@ class MLPHeads(nn.Module):
         uniform = lambda *shape, bound: nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
         self.W = nn.ParameterList(uniform(G, i, o, bound=i ** -.5) for i, o in zip(sizes, sizes[1:]))
         self.b = nn.ParameterList(uniform(G, 1, o, bound=i ** -.5) for i, o in zip(sizes, sizes[1:]))
-        self.dropout = nn.Dropout(dropout)
+        self.activation = ReluDropout(dropout)
 
     def forward(self, t):
         x = t[None].expand(self.W[0].shape[0], -1, -1)
         for i, (W, b) in enumerate(zip(self.W, self.b)):
             x = torch.baddbmm(b, x, W)
-            if i + 1 < len(self.W): x = self.dropout(F.relu(x))
+            if i + 1 < len(self.W): x = self.activation(x)
         return torch.sigmoid(x).squeeze(-1).T
 
 # %% ../../nbs/routing/04_metrics.ipynb #3967e00b

@@ -52,7 +52,7 @@ def step_seconds(
         times.append(timer() - start)
     return min(times)
 
-# %% ../../nbs/routing/05_network.ipynb #2152fcc8
+# %% ../../nbs/routing/05_network.ipynb #b435bb1c
 def fit_network(
     train,       # (E [n, d], y [n], Y [n, G]) arrays; y = -1 where the type is unknown
     valid,       # the same for validation
@@ -68,7 +68,7 @@ def fit_network(
     net = TaskNetwork(D.shape[1], train[2].shape[1], **sizes)
     def loss(rows):
         E, y, Y = data[1] if rows is None else [a[rows] for a in data[0]]
-        logits, h = net(E, D)
+        logits, h = (torch.cat(parts) for parts in zip(*(net(part, D) for part in E.split(128))))   # validation in parts: n K hidden units fill the memory
         labelled = F.cross_entropy(logits, y, ignore_index=-1) if (y >= 0).any() else logits.sum() * 0
         return ce_weight * labelled + metric_weight * F.mse_loss(h, Y)
     history = train_network(net.parameters(), loss, len(data[0][0]), net, lr, batch_size, epochs, patience, seed, progress, 'training TRouter')
