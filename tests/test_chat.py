@@ -3,6 +3,7 @@ import asyncio, json, os, sqlite3, threading, time, warnings
 
 import pytest
 
+from support.faulty_server import KINDS, FaultyServer
 from support.scripted_server import ScriptedServer
 from trouter.pool.chat import BudgetExceeded, ChatClient, ChatError, Reply, Request, open_cache, worst_cost, body_of
 from trouter.pool.models import CandidateModel, MissingPrice, Pool
@@ -86,7 +87,7 @@ def test_dead_server_hang_up_and_timeout():
     with ScriptedServer() as server: url = server.url
     with ChatClient(pool_at(url), max_retries=0) as client, pytest.raises(ChatError, match='cannot be reached') as caught: client.chat('m', 'x')
     assert caught.value.cause == 'connection'
-    assert error_of(lambda n, b: {'hang_up': True}).cause == 'connection'
+    assert error_of(lambda n, b: {'hang_up': True}).cause == 'cut off'
     start = time.monotonic()
     assert error_of(lambda n, b: {'delay': 3}, timeout=.3).cause == 'timeout' and time.monotonic() - start < 3.5
 
@@ -135,6 +136,44 @@ def test_retries_end():
     with ScriptedServer(lambda n, b: {'status': 503, 'headers': {'retry-after-ms': '10'}}) as server, ChatClient(pool_at(server.url), max_retries=2) as client:
         with pytest.raises(ChatError): client.chat('m', 'x', max_tokens=5)
     assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_every_kind_of_fault_is_survived(kind):
+    "Two attempts fail, the third is answered: one answer is paid and booked."
+    with FaultyServer(lambda body: 'hello', share=1., kinds=[kind]) as server:
+        draw, server.draw = server.draw, lambda body: draw(body) if sum(server.faults.values()) < 2 else None
+        with ChatClient(pool_at(server.url), max_retries=2, timeout=1.) as client:
+            start = time.monotonic()
+            assert client.chat('m', 'x', max_tokens=5).text == 'hello'
+            assert client.ledger.lines['m']['calls'] == server.answered == 1 and server.faults == {kind: 2}
+            assert time.monotonic() - start < 6
+
+
+@pytest.mark.parametrize('kind, owed', [('429', False), ('500', False), ('hang', True), ('cut', True), ('half', True), ('invalid JSON', True), ('no choices', True)])
+def test_what_may_be_billed_stays_reserved(kind, owed):
+    with FaultyServer(lambda body: 'hello', share=1., kinds=[kind]) as server, ChatClient(pool_at(server.url), budget=1., max_retries=0, timeout=.5) as client:
+        with pytest.raises(ChatError): client.chat('m', 'x', max_tokens=5)
+        worst = worst_cost(body_of(Request('m', 'x', max_tokens=5), client.pool['m']), client.pool['m'])
+        assert client.budget.lost == (worst if owed else 0) and client.budget.reserved == client.ledger.spent == 0
+
+
+def test_repeating_malformed_replies_stops_at_the_budget():
+    with FaultyServer(lambda body: 'hello', share=1., kinds=['no choices']) as server:
+        worst = worst_cost(body_of(Request('m', 'x', max_tokens=5), pool_at(server.url)['m']), pool_at(server.url)['m'])
+        with ChatClient(pool_at(server.url), budget=2.5 * worst, max_retries=5) as client, pytest.raises(BudgetExceeded): client.chat('m', 'x', max_tokens=5)
+    assert len(server.requests) == 2
+
+
+def test_a_share_of_faults_changes_no_answer():
+    "Thirty in a hundred attempts fail in all ways at once."
+    requests = [Request('m', f'q{i}', max_tokens=5) for i in range(60)]
+    with FaultyServer(lambda body: f"re: {body['messages'][0]['content']}", share=.3, seed=3) as server:
+        with ChatClient(pool_at(server.url), max_retries=10, timeout=1., concurrency=16, progress=False) as client: replies = client.chat_many(requests)
+        assert [r.text for r in replies] == [f're: q{i}' for i in range(60)]
+        line = client.ledger.lines['m']
+        assert line['calls'] == server.answered == 60 and set(server.paid.values()) == {1} and len(server.faults) >= 6
+        assert all(line[name] == server.usage[name] for name in ('prompt_tokens', 'completion_tokens'))
 
 
 # ---- concurrency, order, cache

@@ -173,11 +173,17 @@ def broken(method, result):
 
 @pytest.mark.parametrize('router, message', [
     (broken('_fit', lambda self, t, v: 1 / 0), 'ZeroDivisionError'),
-    (broken('predict', lambda self, q: Prediction(np.full((len(q), 3), np.nan), None)), 'not finite'),
+    (broken('predict', lambda self, q: Prediction(np.full((len(q), 3), np.nan), None)), 'not a finite number'),
     (broken('predict', lambda self, q: Prediction(np.zeros((2, 3)), None)), 'one column number per query'),
     (broken('choose', lambda self, q, p: np.full(len(q), 99)), 'one column number per query')])
 def test_a_router_that_fails_names_itself(router, message):
     with pytest.raises(EvaluationError, match=f"router 'broken' failed on split 0: .*{message}"): run(world(n=60), ['random', router])
+
+
+def test_gap_is_over_the_queries_that_were_judged():
+    def ran(utility): return [{'by': {'p': {**dict.fromkeys(('utility', 'performance', 'cost', 'currency'), np.array(utility)), 'calls': {'m': 1.}}}, 'nauc': None, 'top1': None, 'rule': None, 'fit_seconds': 0., 'ms_per_query': 0.}]
+    row = module.row_of(ran([1., np.nan]), ran([0., 50.]), ran([2., 99.]), ['p'], ['m'])
+    assert row['gap_closed'] == {'mean': .5, 'std': 0.} and row['utility_sum']['mean'] == 1.
 
 
 def test_predictions_are_computed_once():

@@ -245,17 +245,17 @@ def test_hindsight_answers_only_what_it_was_shown():
 def test_reachable_oracle_by_hand():
     X = np.array([[[1., 1.], [0., 0.]], [[0., 1.], [1., 0.]]])     # the second query: each run names the model that then fails
     arrays = OutcomeArrays(['a', 'b'], ['a', 'b'], [None] * 2, ['m', 'n'], X.mean(2), None, X)
-    out = reachable_outcomes(arrays, BALANCED, weight=0)
+    out = reachable_outcomes(arrays, BALANCED)
     assert out['performance'].tolist() == [1., 0.] and out['votes'].tolist() == [[1., 0.], [.5, .5]] and out['cost'] is None
     assert reachable_oracle(arrays, BALANCED)['single_sample_oracle'] == 1.
     assert flip_rate(arrays, {'p': BALANCED}) == {'cells': .5, 'winners': {'p': .5}}
 
 
-def test_reachable_oracle_breaks_ties_by_the_other_queries():
+def test_reachable_oracle_shares_ties_unless_given_a_prior():
     X = np.array([[[1., 1.], [1., 1.]], [[1., 1.], [0., 0.]], [[0., 0.], [0., 0.]]])
     arrays = OutcomeArrays(list('abc'), list('abc'), [None] * 3, ['m', 'n'], X.mean(2), None, X)
-    assert reachable_outcomes(arrays, BALANCED)['votes'].tolist() == [[1., 0.]] * 3
-    assert reachable_outcomes(arrays, BALANCED, weight=0)['votes'].tolist() == [[.5, .5], [1., 0.], [.5, .5]]
+    assert reachable_outcomes(arrays, BALANCED, weight=1)['votes'].tolist() == [[1., 0.]] * 3
+    assert reachable_outcomes(arrays, BALANCED)['votes'].tolist() == [[.5, .5], [1., 0.], [.5, .5]]
 
 
 def test_reachable_oracle_never_uses_the_sample_it_is_judged_on():

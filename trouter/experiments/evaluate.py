@@ -264,7 +264,7 @@ def average(values):
     "Mean without NaN; None for None."
     return None if values is None else float(np.nanmean(values))
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #35c28fe4
+# %% ../../nbs/experiments/00_evaluate.ipynb #86915abe
 def interval(
     runs, ids,
     other=None,       # runs of the router to subtract, or None
@@ -281,7 +281,8 @@ def interval(
 def row_of(runs, best, oracle, preferences, models) -> dict:
     "The figures of one router that need no bootstrap."
     over = lambda key: {p: mean_std([average(r['by'][p][key]) for r in runs]) for p in preferences}
-    total = lambda rs: [float(np.nanmean(per_query_sum(r))) for r in rs]
+    known = [~np.isnan(per_query_sum(r)) for r in runs]
+    total = lambda rs: [float(per_query_sum(r)[k].mean()) if k.any() else math.nan for r, k in zip(rs, known)]
     sums, floor, top = total(runs), total(best), total(oracle)
     gaps = mean_std([gap_closed(*x) for x in zip(sums, floor, top)])
     gap = gap_closed(np.mean(sums), np.mean(floor), np.mean(top))
@@ -343,7 +344,7 @@ class Report:
 
     def __repr__(self): return f'{self.table().to_string(float_format="{:.4f}".format)}\n{caption(self)}'
 
-# %% ../../nbs/experiments/00_evaluate.ipynb #0c7e32b9
+# %% ../../nbs/experiments/00_evaluate.ipynb #ac0b1adf
 def caption(report: Report) -> str:
     "The settings in a few lines, to stand under a table."
     s = report.settings
@@ -353,6 +354,8 @@ def caption(report: Report) -> str:
     lines += [f'left out: {name} ({reason})' for name, reason in s['skipped'].items()]
     if report.noise:
         flips = report.noise['flip_rate']
+        judged = next(iter(report.noise['reachable_oracle'].values()))['judged']
+        if 'reachable-oracle' in report.routers and judged < s['n']: lines.append(f'reachable-oracle: judged on the {judged} queries with repeated answers only, the others on all {s["n"]}')
         lines.append(f're-runs: {flips["cells"]:.1%} of scores differ; winner beaten on another run: ' + ', '.join(f'{n} {x:.1%}' for n, x in flips['winners'].items()))
     return '\n'.join(lines)
 

@@ -17,11 +17,11 @@ from ..routing.metrics import CellTable, ancestors
 from ..routing.recognition import LogisticRecogniser
 from ..routing.router import MetricPredictor, Prediction, Router
 
-# %% ../../nbs/rivals/00_baselines.ipynb #ef7cae3a
+# %% ../../nbs/rivals/00_baselines.ipynb #2efd2e67
 class Unsuitable(ValueError):
     "The outcomes lack what this router needs: costs, task types or repeated samples. The message says which."
 
-# %% ../../nbs/rivals/00_baselines.ipynb #3923f583
+# %% ../../nbs/rivals/00_baselines.ipynb #f9de31e4
 class FixedRule(Router):
     "Base of rules that call one model whatever the query says; a subclass writes `model_for`."
     needs_encoder = False
@@ -44,7 +44,7 @@ class FixedRule(Router):
     def _state(self): return {'order': [int(i) for i in self.order], 'by': self.by}, {}
     def _restore(self, config, tensors): self.order, self.by = config['order'], config['by']
 
-# %% ../../nbs/rivals/00_baselines.ipynb #480daa1e
+# %% ../../nbs/rivals/00_baselines.ipynb #48ca7003
 def list_prices(
     pool,   # `Pool` or None
 ):
@@ -63,7 +63,7 @@ def cheap_to_dear(
         if known[by] is not None: return np.argsort(known[by], kind='stable'), by
     raise Unsuitable('neither costs nor a full list of prices is known, so no model is the cheapest; give prices or leave this rule out')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #4269d7ba
+# %% ../../nbs/rivals/00_baselines.ipynb #70f26ff8
 class Cheapest(FixedRule):
     "Always the model that cost least on average over the training records."
     name = 'cheapest'
@@ -76,7 +76,7 @@ class Dearest(Cheapest):
     name = 'dearest'
     def model_for(self, preference) -> int: return self.order[-1]
 
-# %% ../../nbs/rivals/00_baselines.ipynb #34ed13ed
+# %% ../../nbs/rivals/00_baselines.ipynb #e43ef2eb
 def size_in_name(
     name: str,
 ) -> float | None:
@@ -96,7 +96,7 @@ def small_to_large(train: OutcomeArrays) -> tuple[np.ndarray, str]:
     order, by = cheap_to_dear(train)
     return order, f'{by}, since the size of {train.models[read.index(None)]} is unknown'
 
-# %% ../../nbs/rivals/00_baselines.ipynb #478cb6ab
+# %% ../../nbs/rivals/00_baselines.ipynb #93c37605
 class Smallest(FixedRule):
     "Always the model with the fewest parameters (TRouter, appendix A.2: Smallest LLM)."
     name = 'smallest'
@@ -109,7 +109,7 @@ class Largest(Smallest):
     name = 'largest'
     def model_for(self, preference) -> int: return self.order[-1]
 
-# %% ../../nbs/rivals/00_baselines.ipynb #0420dbbc
+# %% ../../nbs/rivals/00_baselines.ipynb #135c7f74
 def adaptive_position(
     mu_r: float,   # weight of performance, 0..1
     M: int,        # number of models
@@ -128,7 +128,7 @@ class Adaptive(FixedRule):
 
     def model_for(self, preference) -> int: return self.order[adaptive_position(preference.performance, len(self.order))]
 
-# %% ../../nbs/rivals/00_baselines.ipynb #48260398
+# %% ../../nbs/rivals/00_baselines.ipynb #796b3986
 def hashed_uniform(
     queries,      # n texts, or embeddings [n, d]
     M: int,
@@ -147,7 +147,7 @@ class Random(FixedRule):
     name, by, order = 'random', 'lot', ()
     def scores(self, queries, preference) -> np.ndarray: return hashed_uniform(queries, len(self.models), self.seed)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #3d37ca01
+# %% ../../nbs/rivals/00_baselines.ipynb #ccf1caa8
 class BestSingle(MetricPredictor):
     "Per preference the model with the highest mean utility on the training data."
     name, needs_encoder = 'best-single', False
@@ -164,7 +164,7 @@ class BestSingle(MetricPredictor):
     def _state(self): return {}, {'performance': self.performance, **({'cost': self.cost} if self.with_cost else {})}
     def _restore(self, config, tensors): self.performance, self.cost = tensors['performance'], tensors.get('cost')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #24996b01
+# %% ../../nbs/rivals/00_baselines.ipynb #d660b435
 def node_means(
     train: OutcomeArrays,
     labelled,        # [n] bool: which records have a task type
@@ -185,7 +185,7 @@ def deepest_known(
     "Position of the deepest known node above or at this type; that of '' (everything) for None."
     return next(names.index(a) for a in reversed(ancestors(task_type) if task_type else ['']) if a in names)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #b42282f4
+# %% ../../nbs/rivals/00_baselines.ipynb #8bd94601
 class TrueTable(MetricPredictor):
     "The static table told the true task type of each query (by `reveal`): what knowing the type is worth."
     name, needs_encoder, needs_types = 'static-true', False, True
@@ -211,7 +211,7 @@ class TrueTable(MetricPredictor):
     def _state(self): return {'types': self.types, 'names': self.names}, {'values': self.values}
     def _restore(self, config, tensors): self.types, self.names, self.values = config['types'], config['names'], tensors['values']
 
-# %% ../../nbs/rivals/00_baselines.ipynb #46ca7cce
+# %% ../../nbs/rivals/00_baselines.ipynb #f29fe826
 def check_revealed(router, queries):
     "Raise `ValueError` unless these are the queries that `router.reveal` was shown."
     shown = getattr(router, 'revealed', None)
@@ -219,7 +219,7 @@ def check_revealed(router, queries):
     if len(queries) != len(shown) or (not isinstance(queries, np.ndarray) and list(queries) != shown.queries):
         raise ValueError(f'{router.name}: knows only the {len(shown)} revealed queries, in their order')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #4d7b6fa6
+# %% ../../nbs/rivals/00_baselines.ipynb #49470b67
 class StaticTable(TrueTable):
     "The static table with the task type predicted by a logistic regression on the embedding: the row of the most probable type."
     name, needs_encoder = 'static', True
@@ -250,7 +250,7 @@ class StaticTable(TrueTable):
         super()._restore(config, tensors)
         self.recogniser = LogisticRecogniser(); self.recogniser.W, self.recogniser.b = tensors['W'], tensors['b']
 
-# %% ../../nbs/rivals/00_baselines.ipynb #373c70bf
+# %% ../../nbs/rivals/00_baselines.ipynb #4bd9d988
 class Oracle(MetricPredictor):
     "Per query the best model in hindsight: it 'predicts' the revealed outcomes."
     name, needs_encoder = 'oracle', False
@@ -261,7 +261,7 @@ class Oracle(MetricPredictor):
         check_revealed(self, queries)
         return Prediction(self.revealed.performance, self.revealed.normalised_cost)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #713ac212
+# %% ../../nbs/rivals/00_baselines.ipynb #c6a90c74
 def means_of_others(
     r,            # [n, M] performance
     task_types,   # n labels or None
@@ -273,14 +273,14 @@ def means_of_others(
     everyone = (r.sum(0) - r) / max(len(r) - 1, 1) if len(r) > 1 else r
     return np.where(count > 1, (total - r) / np.maximum(count - 1, 1), everyone)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #767e8e21
+# %% ../../nbs/rivals/00_baselines.ipynb #a6d4d6e3
 def leave_one_out_votes(
     samples,          # [n, M, S] scores, NaN where absent
-    prior,            # [n, M] mean performance elsewhere
+    prior,            # [n, M] mean performance elsewhere; of no effect at weight 0
     cost,             # [n, M] normalised, or None
     preference,
     s: int,           # the sample held back
-    weight: float = 1.,   # of the prior, in samples
+    weight: float = 0.,   # of the prior, in samples
 ) -> np.ndarray:
     "Votes [n, M], rows summing to 1, from all samples but `s`; NaN rows where a model has none left. Ties share."
     rest = np.delete(samples, s, axis=2)
@@ -290,13 +290,13 @@ def leave_one_out_votes(
     tied = u >= u.max(1, keepdims=True) - 1e-9
     return np.where((seen > 0).all(1, keepdims=True), tied / tied.sum(1, keepdims=True), np.nan)
 
-# %% ../../nbs/rivals/00_baselines.ipynb #6297fada
+# %% ../../nbs/rivals/00_baselines.ipynb #1ac0b877
 def reachable_outcomes(
     arrays: OutcomeArrays,    # with `samples`
     preference,
-    weight: float = 1.,       # of the prior, in samples
+    weight: float = 0.,       # of the prior, in samples; 0: nothing but the other samples
 ) -> dict:
-    "Expected outcomes of the reachable oracle per query: 'performance', 'cost' (normalised, or None), 'utility', each [n], and 'votes' [n, M]. Raises `Unsuitable`."
+    "Chosen on all samples but one, judged on that one, averaged over which one, per query: 'performance', 'cost' (normalised, or None), 'utility', each [n], and 'votes' [n, M]. Raises `Unsuitable`."
     if arrays.samples is None: raise Unsuitable('reachable-oracle: one sample per answer, so luck cannot be told from skill; collect two or more samples')
     preference, prior = Preference.parse(preference), means_of_others(arrays.performance, arrays.task_types)
     r, votes, count = np.zeros(len(arrays)), np.zeros(arrays.performance.shape), np.zeros(len(arrays))
@@ -309,8 +309,8 @@ def reachable_outcomes(
     c = None if arrays.normalised_cost is None else (votes * arrays.normalised_cost).sum(1)
     return {'performance': r, 'cost': c, 'utility': utility(r, c, preference), 'votes': votes}
 
-# %% ../../nbs/rivals/00_baselines.ipynb #40e53947
-def reachable_oracle(arrays: OutcomeArrays, preference, weight: float = 1.) -> dict:
+# %% ../../nbs/rivals/00_baselines.ipynb #5e705875
+def reachable_oracle(arrays: OutcomeArrays, preference, weight: float = 0.) -> dict:
     "Means of `reachable_outcomes`, the mean utility of the oracle on single samples, and the number of queries judged."
     found = reachable_outcomes(arrays, preference, weight)
     whole = [~np.isnan(x).any(1) for x in np.moveaxis(arrays.samples, 2, 0)]
@@ -318,9 +318,9 @@ def reachable_oracle(arrays: OutcomeArrays, preference, weight: float = 1.) -> d
     means = {k: None if v is None else float(np.nanmean(v)) for k, v in found.items() if k != 'votes'}
     return {**means, 'single_sample_oracle': float(np.concatenate(lucky).mean()), 'judged': int((~np.isnan(found['performance'])).sum())}
 
-# %% ../../nbs/rivals/00_baselines.ipynb #f9f91109
+# %% ../../nbs/rivals/00_baselines.ipynb #8cf14475
 class ReachableOracle(Router):
-    "Per query the best model on all samples but one, judged on that one. It has no single choice; the harness calls `judge`."
+    "Per query the best model on all samples but one, judged on that one (see `reachable_outcomes`). It has no single choice; the harness calls `judge`."
     name, needs_encoder = 'reachable-oracle', False
 
     def _fit(self, train, valid):
@@ -333,7 +333,7 @@ class ReachableOracle(Router):
     def scores(self, queries, preference) -> np.ndarray:
         raise ValueError('reachable-oracle: its choice changes with the sample held back; use judge(test, preference)')
 
-# %% ../../nbs/rivals/00_baselines.ipynb #e0e052a4
+# %% ../../nbs/rivals/00_baselines.ipynb #761ea835
 def flip_rate(
     arrays: OutcomeArrays,
     preferences,     # dict: name -> Preference

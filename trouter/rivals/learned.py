@@ -13,7 +13,7 @@ from ..routing.metrics import MLPHeads
 from ..routing.recognition import train_network
 from ..routing.router import MetricPredictor, Prediction
 
-# %% ../../nbs/rivals/01_learned.ipynb #4c1c9002
+# %% ../../nbs/rivals/01_learned.ipynb #5cb8fbc3
 def targets(
     arrays: OutcomeArrays,
 ) -> np.ndarray:
@@ -27,7 +27,7 @@ def hold_out(train, valid, seed=0) -> tuple[OutcomeArrays, OutcomeArrays]:
     fitted, held = train.split((.9, .1), seed)
     return (fitted, held) if len(fitted) and len(held) else (train, train)
 
-# %% ../../nbs/rivals/01_learned.ipynb #d89df74f
+# %% ../../nbs/rivals/01_learned.ipynb #918c3858
 class EmbeddingRegressor(MetricPredictor):
     "Base of routers that map an embedding to all G metrics; a subclass writes `_fit` and `regress`."
 
@@ -43,7 +43,7 @@ class EmbeddingRegressor(MetricPredictor):
         else: Y = self.regress(self.embed(queries))
         return Prediction(Y[:, :len(self.models)], Y[:, len(self.models):] if self.with_cost else None)
 
-# %% ../../nbs/rivals/01_learned.ipynb #459384a8
+# %% ../../nbs/rivals/01_learned.ipynb #066908ea
 def neighbour_means(
     S,          # [n, N] similarities to the training queries
     Y,          # [N, G]
@@ -54,7 +54,7 @@ def neighbour_means(
     if len(ks) > 1: top = np.take_along_axis(top, np.argsort(-np.take_along_axis(S, top, 1), axis=1, kind='stable'), 1)
     return [Y[top[:, :k]].mean(1) for k in ks]
 
-# %% ../../nbs/rivals/01_learned.ipynb #c4b605b0
+# %% ../../nbs/rivals/01_learned.ipynb #86a8bb8f
 class KNN(EmbeddingRegressor):
     "Means over the k nearest training queries (RouterBench's kNN router). `k='valid'` chooses k on validation data."
     name, grid = 'knn', (5, 10, 20, 40, 80, 160)
@@ -77,7 +77,7 @@ class KNN(EmbeddingRegressor):
     def _state(self): return {'k': self.k, 'used_k': self.used_k}, {'E': self.E, 'Y': self.Y}
     def _restore(self, config, tensors): self.k, self.used_k, self.E, self.Y = config['k'], config['used_k'], tensors['E'], tensors['Y']
 
-# %% ../../nbs/rivals/01_learned.ipynb #e40e1539
+# %% ../../nbs/rivals/01_learned.ipynb #6800ec53
 def ridge_path(
     X,        # [n, d], centred
     Y,        # [n, G], centred
@@ -89,7 +89,7 @@ def ridge_path(
     C = V.T @ (X.T @ Y)
     return [V @ (C / (np.maximum(s, 0) + l)[:, None]) for l in lambdas]
 
-# %% ../../nbs/rivals/01_learned.ipynb #10d7ff10
+# %% ../../nbs/rivals/01_learned.ipynb #548e5dd8
 class Ridge(EmbeddingRegressor):
     "Ridge regression from the embedding to every metric; lambda by validation, or given."
     name, grid = 'ridge', (.1, .3, 1., 3., 10., 30., 100.)
@@ -116,7 +116,7 @@ class Ridge(EmbeddingRegressor):
         self.penalty, self.used_penalty = config['penalty'], config['used_penalty']
         self.mean, self.bias, self.B = tensors['mean'], tensors['bias'], tensors['B']
 
-# %% ../../nbs/rivals/01_learned.ipynb #86907f69
+# %% ../../nbs/rivals/01_learned.ipynb #fda933ba
 def fit_heads(
     heads: MLPHeads,
     train,            # pair: embeddings [n, d] and targets [n, G]
@@ -130,7 +130,7 @@ def fit_heads(
     heads.eval()
     return history
 
-# %% ../../nbs/rivals/01_learned.ipynb #90b8c095
+# %% ../../nbs/rivals/01_learned.ipynb #8cfd0f39
 class MetricRouter(EmbeddingRegressor):
     "A two-hidden-layer network per (model, metric) on the query embedding (TRouter's MetricRouter baseline). Batched over all of them."
     name = 'metric'
