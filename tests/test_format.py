@@ -6,7 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from support.generator import KEY, SLIPS, ScriptedGenerator
 from trouter.outcomes.synthetic import query_of, verify_pair
-from trouter.synthesis.format import Field, clean_text, parse
+from trouter.synthesis.format import Field, clean_text, describe, parse
 from trouter.synthesis.generator import as_text, tidy_children
 from trouter.synthesis.pairs import Pair, item_fault, pair_of, read_pairs, text_of, write_pairs
 from trouter.synthesis.prompts import PROMPTS, TASK_TYPE
@@ -219,7 +219,13 @@ def test_slips_in_pairs(text, expected):
         if pair.answer_type == 'code': assert (pair.function, pair.tests) == ('f', 'assert f(1) == 2')
 
 
-@pytest.mark.parametrize('text, verdict', [('### VERDICT\nREVISE: No.\n### END', 'no'), ('REVISE: **Yes**, the first two overlap', 'yes'), ('verdict:\nrevise: NO', 'no'), ('### VERDICT\nREVISE: yes | no\n### END', None), ('### VERDICT\nREVISE: perhaps\n### END', None), ('No revision is needed.', None)])
+@pytest.mark.parametrize('text, verdict', [('### VERDICT\nREVISE: No.\n### END', 'no'), ('REVISE: **Yes**, the first two overlap', 'yes'), ('verdict:\nrevise: NO', 'no'), ('### VERDICT\nREVISE: yes or no\n### END', None), ('### VERDICT\nREVISE: perhaps\n### END', None), ('No revision is needed.', None)])
 def test_slips_in_verdicts(text, verdict):
     p = PROMPTS['review']
     assert [i['revise'] for i in parse(text, p.marker, p.fields).items] == ([] if verdict is None else [verdict])
+
+
+@pytest.mark.parametrize('name', PROMPTS)
+def test_a_form_that_is_handed_back_holds_no_item(name):
+    p = PROMPTS[name]
+    assert parse(describe(p.marker, p.fields), p.marker, p.fields).items == []

@@ -72,7 +72,7 @@ def read_outcomes(path: str):
     collected = Path(path)/'outcomes.parquet'     # of a synthesis
     return Outcomes.read(collected if collected.is_file() else path)
 
-# %% ../../nbs/app/01_cli.ipynb #b487e484
+# %% ../../nbs/app/01_cli.ipynb #6506bb6c
 SAMPLES = {'first': 'the first answer', 'mean': 'the mean over the answers'}
 
 
@@ -94,7 +94,7 @@ def read_arrays(args):
     if len(arrays) < 10: raise UsageError(f'{args.data}: {len(arrays)} queries with an outcome of every model are too few; at least 10 are needed')
     return arrays
 
-
+# %% ../../nbs/app/01_cli.ipynb #45b6f95f
 def size_of(arrays) -> str:
     "How much there is, for a person."
     left_out = f'; {arrays.left_out} queries left out, which lack an outcome of some model' if arrays.left_out else ''
@@ -106,7 +106,7 @@ def note_on_samples(args, arrays) -> str:
     greedy = ', which is greedy' if is_shipped(args.data) and samples_of(args) == 'first' else ''
     return '' if arrays.samples is None else f'\nup to {arrays.samples.shape[2]} answers of a model to a query; scores are {SAMPLES[samples_of(args)]}{greedy}'
 
-# %% ../../nbs/app/01_cli.ipynb #2ed106f7
+# %% ../../nbs/app/01_cli.ipynb #8f08c710
 def say(*words):
     "Progress for a person, on stderr."
     print(*words, file=sys.stderr, flush=True)
@@ -134,7 +134,7 @@ def figure(x, digits: int = 3) -> str:
     if x is None or x != x: return '-'
     return f'{x:.0f}' if abs(x) >= 1000 else f'{x:.{digits}f}' if abs(x) >= 10 ** -digits or x == 0 else f'{x:.1e}'
 
-# %% ../../nbs/app/01_cli.ipynb #d08fc383
+# %% ../../nbs/app/01_cli.ipynb #a39739f7
 def money(x: float) -> str:
     "Three digits, without an exponent where the number is large: '0.00123', '44000000'."
     return f'{x:.0f}' if abs(x) >= 100 else f'{x:.3g}'
@@ -161,7 +161,7 @@ def print_report(report: dict, against: str = 'trouter'):
         preferences = list(next(r[key] for _, r in routers if r.get(key)))
         print(); show_table([[name, *(spread(r[key].get(p), *[money] * (key == 'cost_currency')) if r.get(key) else '-' for p in preferences)] for name, r in routers], [title, *preferences])
 
-# %% ../../nbs/app/01_cli.ipynb #9aa7c6bf
+# %% ../../nbs/app/01_cli.ipynb #d8de8a03
 def check_routers(wanted: list) -> list:
     "The router names, checked. Raises `UsageError` naming the unknown one."
     from trouter.experiments.evaluate import FORMS, ROUTERS
@@ -183,7 +183,7 @@ def evaluate(args) -> int:
     if args.json: show_json(report, args.json)
     return 0
 
-# %% ../../nbs/app/01_cli.ipynb #48a7b628
+# %% ../../nbs/app/01_cli.ipynb #7d2e43ab
 def train(args) -> int:
     "Fit a TRouter and save it."
     if Path(args.out).exists() and not Path(args.out).is_dir(): raise UsageError(f'{args.out}: is a file; --out names a folder')
@@ -200,7 +200,7 @@ def train(args) -> int:
     print(f'saved: {args.out}   (use it: trouter route "your question" --router {args.out})')
     return 0
 
-# %% ../../nbs/app/01_cli.ipynb #9cec306a
+# %% ../../nbs/app/01_cli.ipynb #c4673f2a
 def load(folder: str):
     "A saved router of any kind that the package knows."
     import trouter.rivals.learned, trouter.routing.trouter  # noqa: E401  (registers the classes)
@@ -229,7 +229,7 @@ def route(args) -> int:
     else: print('\n\n'.join(map(str, decisions)))
     return 0
 
-# %% ../../nbs/app/01_cli.ipynb #bf6b455e
+# %% ../../nbs/app/01_cli.ipynb #d98b991e
 def inspect(args) -> int:
     "Show what is in outcomes or in a saved router."
     if (Path(args.path)/'config.json').exists(): facts, show = router_facts(load(args.path), args.type), print_router
@@ -258,7 +258,7 @@ def print_outcomes(facts: dict):
     models = list(facts['models'])
     show_table([[kind, row['queries'], *(figure(row.get(m), 2) for m in models)] for kind, row in facts['task_types'].items()], ['task type', 'queries', *models])
 
-# %% ../../nbs/app/01_cli.ipynb #73c182af
+# %% ../../nbs/app/01_cli.ipynb #fcc00665
 def router_facts(router, type_name=None) -> dict:
     "What a saved router holds, as plain data; with `type_name` the predicted cells of that task type."
     facts = {'router': type(router).__name__, 'models': router.pool.to_dicts() if router.pool else [{'name': m} for m in router.models],
@@ -286,7 +286,7 @@ def print_router(facts: dict):
         print(f'\n{kind}, predicted (cost is normalised)'); show_table([[figure(x) if isinstance(x, float) else x for x in c.values()] for c in rows], list(rows[0]))
     if facts['task_types'] and 'cells' not in facts: print(f'\n{len(facts["task_types"])} task types (--type NAME shows one):\n  ' + '\n  '.join(facts['task_types']))
 
-# %% ../../nbs/app/01_cli.ipynb #49dcfd39
+# %% ../../nbs/app/01_cli.ipynb #9fdd4f03
 def bench(args) -> int:
     "Time routing at a size."
     from trouter.experiments.bench import bench_all
@@ -305,7 +305,7 @@ def print_bench(facts: dict):
     print()
     show_table([[name, f'{t["ms"]:.1f}', f'{t["ratio"]:.2f}'] for name, t in facts['training'].items()], ['a training step', 'ms', 'ratio to the split form'])
 
-# %% ../../nbs/app/01_cli.ipynb #457592a2
+# %% ../../nbs/app/01_cli.ipynb #2e68d919
 DEMO_ROUTERS = ['trouter', 'knn', 'static', 'best-single', 'adaptive', 'cheapest', 'dearest', 'random', 'oracle']
 DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote the novel "Middlemarch"? Answer with the name only.',
                 'Complete this Python function. Reply with the whole function.\n\ndef is_palindrome(text: str) -> bool:\n    "Does the text read the same backwards?"']
@@ -331,7 +331,7 @@ def demo(args) -> int:
     print('\nNext: trouter train shipped --out my-router, then trouter route "your question" --router my-router')
     return 0
 
-# %% ../../nbs/app/01_cli.ipynb #f87e44ad
+# %% ../../nbs/app/01_cli.ipynb #5e7188a8
 def generator_of(args):
     "The generator as a `CandidateModel`, from a pool file or from options."
     from dataclasses import replace
@@ -350,7 +350,7 @@ def synthesis_settings(args):
     given = {**vars(args), 'domains': args.further}     # `domains` is the file
     return Settings(**{f.name: given[f.name] for f in fields(Settings) if given.get(f.name) is not None})
 
-# %% ../../nbs/app/01_cli.ipynb #1ef9603b
+# %% ../../nbs/app/01_cli.ipynb #5419e98e
 def synthesize(args) -> int:
     "Write a taxonomy and question-answer pairs with an LLM."
     from trouter.app.chain import synthesize_folder
@@ -378,7 +378,7 @@ def print_prompts(start):
                   reason='(what the review found)', set_a=text, set_b=text, batch=8, asked='')
     for p in PROMPTS.values(): print(f'===== {p.name}, version {p.version}\n{p.render(**values)}\n')
 
-# %% ../../nbs/app/01_cli.ipynb #f93956c1
+# %% ../../nbs/app/01_cli.ipynb #2a604fda
 def collect(args) -> int:
     "Let the candidates answer the pairs of a synthesis, and score them."
     from trouter.app.chain import collect_folder
@@ -388,7 +388,7 @@ def collect(args) -> int:
     print(f'\nwritten: {args.folder}/outcomes.parquet   (next: trouter train {args.folder} --out my-router)')
     return 0
 
-# %% ../../nbs/app/01_cli.ipynb #ee87c71e
+# %% ../../nbs/app/01_cli.ipynb #a06e149a
 def add_command(commands, run, help: str, example: str, data: bool = False):
     "A sub-parser whose help shows an example; `run` is called with the parsed options."
     p = commands.add_parser(run.__name__, help=help, description=f'{help}\n\nExample:\n  {example}', epilog=DATA if data else None)
@@ -415,7 +415,7 @@ def add_evaluate(commands):
     p.add_argument('--json', metavar='OUT', help='also write the report as JSON to this file (- prints it instead of the tables)')
     add_data_options(p)
 
-# %% ../../nbs/app/01_cli.ipynb #b4b29172
+# %% ../../nbs/app/01_cli.ipynb #007f4dac
 def add_train(commands):
     p = add_command(commands, train, 'Fit a TRouter on outcomes and save it.', 'trouter train shipped --out my-router', data=True)
     p.add_argument('data', metavar='DATA', help='folder, .parquet file, or `shipped`')
@@ -442,7 +442,7 @@ def add_inspect(commands):
     p.add_argument('--type', metavar='NAME', help='of a router: what it predicts for this task type')
     p.add_argument('--json', action='store_true', help='print it as JSON')
 
-# %% ../../nbs/app/01_cli.ipynb #ffde647a
+# %% ../../nbs/app/01_cli.ipynb #58e5bb9b
 def add_synthesize(commands):
     p = add_command(commands, synthesize, 'Write a task taxonomy and question-answer pairs with any LLM, from descriptions of domains.', 'trouter synthesize domains.yaml --model gpt-4.1-mini --input-price 0.4 --output-price 1.6 --budget 5 --out my-synthesis')
     p.add_argument('domains', metavar='DOMAINS', help='a YAML or JSON file with `domains` (name, definition, example) and/or `application` (a paragraph); or the word seed')
@@ -470,7 +470,7 @@ def add_call_options(p):
     p.add_argument('--temperature', type=number(0, 2, float), default=.7, metavar='T'); p.add_argument('--seed', type=number(0), default=0, metavar='N')
     p.add_argument('--timeout', type=number(1, kind=float), default=300., metavar='S', help='seconds for one attempt (default 300)'); p.add_argument('--speed', type=number(1, kind=float), default=50., metavar='R', help='tokens a second of the model, for the estimate of time (default 50)')
 
-# %% ../../nbs/app/01_cli.ipynb #bd31da12
+# %% ../../nbs/app/01_cli.ipynb #d88405f2
 def add_collect(commands):
     p = add_command(commands, collect, 'Let the candidates answer the pairs of a synthesis, and score their answers.', 'trouter collect my-synthesis --pool pool.yaml')
     p.add_argument('folder', metavar='DIR', help='a folder written by `trouter synthesize`')
@@ -480,7 +480,7 @@ def add_collect(commands):
     p.add_argument('--judge', metavar='NAME', help='a model of the pool file that grades long texts (default: ROUGE-L against the reference answer); it is no candidate itself')
     p.add_argument('--concurrency', type=number(1), default=8, metavar='N', help='most calls at a time (default 8)'); p.add_argument('--timeout', type=number(1, kind=float), default=120., metavar='S', help='seconds for one attempt (default 120)')
 
-# %% ../../nbs/app/01_cli.ipynb #3d1e24b6
+# %% ../../nbs/app/01_cli.ipynb #e5f68aa1
 def add_bench(commands):
     p = add_command(commands, bench, 'Time routing, as ratios to the bare encoder.', 'trouter bench --types 447 --models 6')
     p.add_argument('--types', type=number(2), default=447, metavar='K', help='number of task types (default 447)')
@@ -505,7 +505,7 @@ def build_parser() -> Parser:
     for add in (add_demo, add_synthesize, add_collect, add_train, add_route, add_evaluate, add_inspect, add_bench): add(commands)
     return parser
 
-# %% ../../nbs/app/01_cli.ipynb #83bcc4cb
+# %% ../../nbs/app/01_cli.ipynb #02a192e3
 def complain(error: Exception):
     "The error as one line on stderr."
     print(f'trouter: {" ".join(str(error).split()) or type(error).__name__}', file=sys.stderr)

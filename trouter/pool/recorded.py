@@ -11,7 +11,7 @@ from pathlib import Path
 from .chat import ChatClient, open_cache
 from .models import Pool, write_atomically
 
-# %% ../../nbs/pool/03_recorded.ipynb #acc80f68
+# %% ../../nbs/pool/03_recorded.ipynb #7879c075
 class RecordingError(ValueError):
     "A recording that cannot be read; the message names the line."
 
@@ -27,7 +27,7 @@ def save_replies(
     write_atomically(path, ''.join(json.dumps({'key': k, **row}, ensure_ascii=False) + '\n' for k, row in rows.items()))
     return len(rows)
 
-
+# %% ../../nbs/pool/03_recorded.ipynb #32ddc392
 def load_replies(
     path,        # a file that `save_replies` wrote
     cache_dir,   # folder of the cache to fill

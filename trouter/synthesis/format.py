@@ -92,7 +92,7 @@ def chosen(value: str, f: Field) -> str:
     said = re.sub(r'[^a-z0-9]+', ' ', value.casefold()).strip()
     return next((c for c in sorted(f.choices, key=len, reverse=True) if said == c or said.startswith(c + ' ') and not said.startswith(c + ' or ')), value)
 
-# %% ../../nbs/synthesis/01_format.ipynb #fb681b61
+# %% ../../nbs/synthesis/01_format.ipynb #f14ea57e
 @dataclass
 class Parsed:
     "What could be read, and what is wrong with the rest."
@@ -111,7 +111,7 @@ def read_item(block: dict, fields) -> tuple[dict, list]:
         if value: item[f.name] = value
     return item, faults
 
-
+# %% ../../nbs/synthesis/01_format.ipynb #067597df
 def parse(
     text: str,            # a reply
     marker: str, fields,  # what was asked for
@@ -129,7 +129,7 @@ def parse(
         else: out.items.append(item)
     return out
 
-# %% ../../nbs/synthesis/01_format.ipynb #d019b277
+# %% ../../nbs/synthesis/01_format.ipynb #31e141cc
 @dataclass
 class LLM:
     "A model that writes: the engine of the synthesis."
@@ -144,7 +144,7 @@ class LLM:
         "One reply. Raises `ChatError` or `BudgetExceeded`."
         return self.client.chat(self.model, messages, temperature=self.temperature if temperature is None else temperature, max_tokens=self.max_tokens, seed=self.seed + sample, sample=sample, logprobs=False, extra=self.extra)
 
-
+# %% ../../nbs/synthesis/01_format.ipynb #3f3c6e62
 @dataclass
 class Exchange:
     "What came of asking, and how it went."
@@ -164,7 +164,7 @@ class Exchange:
         "Was the format broken, and did enough come of it all the same?"
         return self.complete and self.malformed > 0
 
-# %% ../../nbs/synthesis/01_format.ipynb #8fdf69eb
+# %% ../../nbs/synthesis/01_format.ipynb #b8d8bc58
 def complaint(
     faults: list, marker: str, fields,
     kept: list,      # good items so far
@@ -176,7 +176,7 @@ def complaint(
                       *([f'These are fine, do not repeat them: {"; ".join(named[-12:])}.'] if named else []),
                       f'Write {missing} more in exactly this form, and nothing else:', describe(marker, fields)])
 
-# %% ../../nbs/synthesis/01_format.ipynb #85cddbed
+# %% ../../nbs/synthesis/01_format.ipynb #daf318e6
 def take(exchange: Exchange, parsed: Parsed, check, first: str, most) -> list:
     "Add the usable new items to the exchange; returns all faults."
     faults = list(parsed.faults)
@@ -187,7 +187,7 @@ def take(exchange: Exchange, parsed: Parsed, check, first: str, most) -> list:
         elif most is None or len(exchange.items) < most: exchange.items.append(item)
     return faults
 
-
+# %% ../../nbs/synthesis/01_format.ipynb #861609b6
 def ask(
     llm: LLM,
     messages: list,

@@ -61,7 +61,7 @@ RULES = {
                    'Every request of the subcategory falls into exactly one level.'),
 }
 
-# %% ../../nbs/synthesis/02_prompts.ipynb #4c67545c
+# %% ../../nbs/synthesis/02_prompts.ipynb #a77b2a6e
 TAXONOMY_PROMPTS = [
     Prompt('derive domains', 1, 'ITEM', TASK_TYPE, RULES['domain'] + ('Give at most {most} domains.',), """
 An application that is built on language models is described like this:
@@ -83,6 +83,10 @@ Which further domains of common requests are missing? Rules:
 
 Write each new domain in exactly this form, one after the other, and nothing else:
 {form}"""),
+]
+
+# %% ../../nbs/synthesis/02_prompts.ipynb #c5057cce
+TAXONOMY_PROMPTS += [
     Prompt('subcategories', 1, 'ITEM', TASK_TYPE, RULES['subcategory'] + ('Give at most {most} subcategories.',), """
 Requests to language models are sorted into domains, and each domain into subcategories. The domain is:
 
@@ -105,7 +109,7 @@ Write each level in exactly this form, one after the other, and nothing else:
 {form}"""),
 ]
 
-# %% ../../nbs/synthesis/02_prompts.ipynb #b6f6e935
+# %% ../../nbs/synthesis/02_prompts.ipynb #a5b2e81a
 EVALUATOR_PROMPTS = [
     Prompt('review', 1, 'VERDICT', REVIEW, ('Ask for a revision only for a fault against the rules of this level: an overlap, a gap, an item that is too narrow or too vague, a wrong order of difficulty.', 'Matters of taste and wording are no faults.'), """
 {profile}
@@ -122,6 +126,10 @@ Does the set need a revision? For your verdict:
 
 Answer in exactly this form, and write nothing else:
 {form}"""),
+]
+
+# %% ../../nbs/synthesis/02_prompts.ipynb #669d552b
+EVALUATOR_PROMPTS += [
     Prompt('revise', 1, 'ITEM', TASK_TYPE, ('Keep every item that is good as it is, word for word.', 'Change, merge, split, add or remove items only to mend what was found.', 'Give the complete set, at most {most} items.'), """
 {profile}
 
@@ -139,6 +147,10 @@ Write the revised set. For it:
 
 Write each item in exactly this form, one after the other, and nothing else:
 {form}"""),
+]
+
+# %% ../../nbs/synthesis/02_prompts.ipynb #907883d4
+EVALUATOR_PROMPTS += [
     Prompt('compare', 1, 'CHOICE', COMPARE, ('Judge by the rules alone, not by the number of items or their wording.',), """
 {profile}
 
@@ -159,7 +171,7 @@ Answer in exactly this form, and write nothing else:
 {form}"""),
 ]
 
-# %% ../../nbs/synthesis/02_prompts.ipynb #8d0ffb3f
+# %% ../../nbs/synthesis/02_prompts.ipynb #63c8b44c
 PAIR_PROMPTS = [
     Prompt('pairs', 1, 'PAIR', PAIR, (
         'Each request belongs to exactly this task type and has its difficulty.',

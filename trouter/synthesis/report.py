@@ -91,7 +91,7 @@ def review_text(row: dict) -> str:
     "The history of one review, in words."
     return Refined([], [Round(**r) for r in row['rounds']], row['ended'], []).text()
 
-# %% ../../nbs/synthesis/07_report.ipynb #387cbcd3
+# %% ../../nbs/synthesis/07_report.ipynb #e224fc04
 STYLE = 'body{font:15px/1.45 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.15em .7em;text-align:left;border-bottom:1px solid #ccc}pre{white-space:pre-wrap}img{max-width:100%}'
 
 
@@ -108,6 +108,7 @@ def sections(run: dict) -> list[tuple]:
             ('Calls', table(['stage', 'calls', 'malformed replies', 'rescued', 'unusable items'], stage_rows(journal))),
             ('Pairs', ''.join([picture(plot_yield, {'profiles': runs}), picture(plot_similarity, run), picture(plot_answer_types, pairs)]) if pairs else '<p>none</p>'),
             ('What is missing', table(['node', 'why'], facts['incomplete'].items()) + table(['profile', 'pairs', 'why'], short) if facts['incomplete'] or short else '<p>Nothing.</p>'),
+            ('Siblings that are much alike', table(['parent', 'one', 'other', 'similarity'], facts['similar']) if facts['similar'] else '<p>None above a cosine of 0.8.</p>'),
             ('Examples', ''.join(f'<h4>{html.escape(taxonomy.path(p.type_id))}</h4>{pre(p.question)}<p><b>{html.escape(p.answer_type)}:</b> {html.escape(p.answer[:300])}</p>' for p in first_of_each(pairs))),
             ('Reviews', ''.join(f'<h4>{html.escape(r["node"] or "domains")}</h4>{pre(review_text(r))}' for r in journal if r['kind'] == 'review'))]
 

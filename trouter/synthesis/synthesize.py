@@ -3,9 +3,9 @@
 # %% auto #0
 __all__ = ['TOKENS', 'REVISIONS', 'LOST', 'LASTING', 'Settings', 'nodes_expected', 'prompt_tokens', 'stage_calls', 'estimate',
            'Watch', 'work_on', 'children_of', 'reviewed', 'exchange_rows', 'review_row', 'profile_row', 'Synthesis',
-           'Building', 'Run', 'synthesize', 'half_minutely', 'write_run']
+           'Building', 'Growing', 'Writing', 'Run', 'synthesize', 'half_minutely', 'write_run']
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #3e5d9215
+# %% ../../nbs/synthesis/06_synthesize.ipynb #72307a8b
 import json, math, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -14,9 +14,9 @@ from threading import Lock
 
 from ..pool.chat import estimate_tokens, spent_words
 from ..pool.models import CandidateModel, write_atomically
-from .evaluator import refine
+from .evaluator import redundant, refine
 from .format import LLM
-from .generator import Limits, Start, as_text, propose_children, propose_domains, read_domains
+from .generator import DomainsError, Limits, Start, as_text, propose_children, propose_domains, read_domains
 from .pairs import duplicates_across, generate_pairs, write_pairs
 from .prompts import PROMPTS, RULES
 from .taxonomy import LEVELS, Taxonomy
@@ -63,7 +63,7 @@ def prompt_tokens(name: str, **values) -> int:
     usual |= {k: '\n'.join([filler] * v) if isinstance(v, int) and k in ('items', 'set_a', 'set_b', 'existing') else v for k, v in values.items()}
     return sum(estimate_tokens(m['content']) for m in PROMPTS[name].messages(**usual))
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #d2da8ec5
+# %% ../../nbs/synthesis/06_synthesize.ipynb #0eaec1b4
 def stage_calls(start: Start, settings: Settings) -> list[tuple]:
     "(stage, calls, prompt tokens of one, completion tokens of one) for every kind of call."
     n, s, rows = nodes_expected(start, settings), settings, []
@@ -71,7 +71,9 @@ def stage_calls(start: Start, settings: Settings) -> list[tuple]:
         rows.append((name, parents, prompt_tokens(prompt), most * TOKENS['ITEM']))
         reviews = parents * min(s.rounds, s.quiet + 1 if s.rounds else 0)
         rows.append((f'{name}: reviews', reviews, prompt_tokens('review', items=most), TOKENS['VERDICT']))
-        rows.append((f'{name}: revisions', math.ceil(reviews * REVISIONS), prompt_tokens('revise', items=most) + prompt_tokens('compare', set_a=most, set_b=most), most * TOKENS['ITEM'] + TOKENS['CHOICE']))
+        revisions = math.ceil(reviews * REVISIONS)
+        rows.append((f'{name}: revisions', revisions, prompt_tokens('revise', items=most), most * TOKENS['ITEM']))
+        rows.append((f'{name}: comparisons', revisions, prompt_tokens('compare', set_a=most, set_b=most), TOKENS['CHOICE']))
     if s.domains: level('domains', 'derive domains' if start.application else 'domains', 1, s.domains)
     level('subcategories', 'subcategories', n['domain'], s.subcategories)
     level('difficulty levels', 'difficulty', n['subcategory'], s.levels)
@@ -79,7 +81,7 @@ def stage_calls(start: Start, settings: Settings) -> list[tuple]:
     if s.pairs: rows.append(('pairs', calls, prompt_tokens('pairs', asked='x' * 60 * min(16, s.pairs // 2)), s.batch * TOKENS['PAIR']))
     return [row for row in rows if row[1]]
 
-
+# %% ../../nbs/synthesis/06_synthesize.ipynb #d95e6040
 def estimate(
     domains,                        # as `read_domains` takes them
     settings: Settings = Settings(),
@@ -96,7 +98,7 @@ def estimate(
     table['seconds'] = (table['completion_tokens'] / speed / concurrency).round()
     return table
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #d4f2474b
+# %% ../../nbs/synthesis/06_synthesize.ipynb #119d8b1f
 LASTING = ('budget', 'key', 'not found')   # causes that the next call will meet too
 
 
@@ -111,7 +113,7 @@ class Watch:
             self.in_a_row = 0 if cause in (None, 'format') else self.in_a_row + 1
             if cause in LASTING or self.in_a_row >= self.patience: self.halted = self.halted or cause
 
-
+# %% ../../nbs/synthesis/06_synthesize.ipynb #e68eef80
 def work_on(
     nodes,              # ids
     work,               # id -> (result, cause or None)
@@ -138,7 +140,7 @@ def work_on(
         except BaseException: pool.shutdown(wait=False, cancel_futures=True); raise
     return {node: results[node] for node in nodes}
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #40a72920
+# %% ../../nbs/synthesis/06_synthesize.ipynb #a578b0be
 def children_of(llm: LLM, taxonomy: Taxonomy, node: str, settings: Settings) -> tuple[dict, str | None]:
     "Proposed and reviewed children of a node, with the record of how they came about; and why they are missing or unreviewed."
     most = settings.limits.most(LEVELS[taxonomy.level(node) + 1])
@@ -154,7 +156,7 @@ def reviewed(llm, taxonomy, node, proposal, most, settings) -> tuple[dict, str |
     failed = refined.ended not in ('stable', 'limit')
     return dict(items=refined.items, exchanges=[proposal, *refined.exchanges], history=refined.history, ended=refined.ended), refined.ended if failed else proposal.cause
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #c24057d9
+# %% ../../nbs/synthesis/06_synthesize.ipynb #3898b42f
 def exchange_rows(exchanges) -> list[dict]:
     "The exchanges as rows of the journal; the replies themselves stay in the cache."
     prompt = {'domains': 'domains', 'subcategory': 'subcategories'}
@@ -171,7 +173,7 @@ def profile_row(run) -> dict:
     "The pairs of a profile as a row of the journal."
     return dict(kind='profile', node=run.type_id, wanted=run.wanted, kept=len(run.pairs), cause=run.cause, yields=run.yields, discarded=run.discarded)
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #f3505f8d
+# %% ../../nbs/synthesis/06_synthesize.ipynb #c0cb517e
 @dataclass
 class Synthesis:
     "What a run made."
@@ -179,6 +181,7 @@ class Synthesis:
     pairs: list = field(default_factory=list)
     journal: list = field(default_factory=list)       # rows, see `exchange_rows`
     seconds: dict = field(default_factory=dict)       # stage -> wall time; 'embedding' apart
+    similar: list = field(default_factory=list)       # siblings of nearly the same embedding: (path of the parent, name, name, similarity)
 
     @property
     def incomplete(self) -> dict:
@@ -196,7 +199,7 @@ class Synthesis:
                 'near-duplicates in profiles': sum(d['similarity'] is not None for d in thrown), 'unfit pairs': sum(d['similarity'] is None for d in thrown),
                 'near-duplicates across profiles': sum(r['kind'] == 'duplicate' for r in self.journal), 'incomplete nodes': len(self.incomplete)}
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #198c8e4a
+# %% ../../nbs/synthesis/06_synthesize.ipynb #a9ac96ce
 class Building:
     "The stages of a synthesis up to the taxonomy."
 
@@ -211,6 +214,10 @@ class Building:
         started = time.perf_counter()
         try: return function(*args)
         finally: self.out.seconds[stage] = time.perf_counter() - started
+
+# %% ../../nbs/synthesis/06_synthesize.ipynb #af212d67
+class Growing(Building):
+    "The stages of the taxonomy."
 
     def add_domains(self):
         "Further domains, reviewed; those given by the user stay as they are."
@@ -234,9 +241,9 @@ class Building:
             if cause: taxonomy = taxonomy.marked(node, cause)
         self.out.taxonomy = taxonomy
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #9ca9a92d
-class Run(Building):
-    "All stages."
+# %% ../../nbs/synthesis/06_synthesize.ipynb #4dadd346
+class Writing(Growing):
+    "The pairs of a node."
 
     def encode(self, texts):
         "The encoder, one call at a time, with its time kept apart."
@@ -245,11 +252,21 @@ class Run(Building):
             try: return self._encode(texts)
             finally: self.out.seconds['embedding'] += time.perf_counter() - started
 
+    def compare_siblings(self):
+        "Domains and subcategories of nearly the same embedding. (Levels of difficulty are alike by nature.)"
+        t = self.out.taxonomy
+        groups = {'': t.children(), **{t.path(d.id): t.children(d.id) for d in t.children()}}
+        self.out.similar = [(path, *pair) for path, nodes in groups.items() if nodes for pair in redundant(self.encode, [vars(n) for n in nodes])]
+
     def pairs_of(self, node: str):
         "The pairs of one difficulty node."
         s = self.settings
         run = generate_pairs(self.llm, self.out.taxonomy, node, s.pairs, s.batch, encode=self.encode, threshold=s.threshold, verify=self.verify, quiet=s.quiet)
         return run, run.cause if not run.complete else None
+
+# %% ../../nbs/synthesis/06_synthesize.ipynb #c85bae96
+class Run(Writing):
+    "All stages."
 
     def add_pairs(self, tick=lambda results: None):
         "Pairs for every difficulty node; then near-duplicates across profiles go, the later of two in the order of the tree."
@@ -270,7 +287,7 @@ class Run(Building):
         gone = {j for _, j, _ in doubles}
         self.out.pairs = [p for k, p in enumerate(pairs) if k not in gone]
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #d313960c
+# %% ../../nbs/synthesis/06_synthesize.ipynb #d4ed5a72
 def synthesize(
     domains,                          # as `read_domains` takes them: a file, a list, 'seed'
     llm: LLM,
@@ -283,16 +300,19 @@ def synthesize(
     progress=True,
 ) -> Synthesis:
     "Taxonomy and pairs from descriptions of domains (TRouter, section 3.2). Goes on after an interruption, from the client's cache. Raises `DomainsError`."
-    run, out = Run(read_domains(domains), llm, settings, encode, verify, threads, progress), Path(out) if out else None
+    start, out = read_domains(domains), Path(out) if out else None
+    if not start.domains and not settings.domains: raise DomainsError('domains are to be derived from the application, and the limit of domains is 0; allow at least one')
+    run = Run(start, llm, settings, encode, verify, threads, progress)
     stages = [('domains', run.add_domains), ('subcategories', lambda: run.add_level(0)), ('difficulty levels', lambda: run.add_level(1))]
     for name, stage in stages:
         if not run.watch.halted: run.timed(name, stage)
         if out: run.out.taxonomy.write(out/'taxonomy.json')
+    run.compare_siblings()
     if settings.pairs and not run.watch.halted: run.timed('pairs', run.add_pairs, half_minutely(out))
     if out: write_run(out, run)
     return run.out
 
-
+# %% ../../nbs/synthesis/06_synthesize.ipynb #f2875b85
 def half_minutely(out):
     "A function that writes the pairs so far, at most every half minute."
     last = [time.monotonic()]
@@ -302,7 +322,7 @@ def half_minutely(out):
         write_pairs(out/'pairs.jsonl', [p for run, _ in results.values() if run is not None for p in run.pairs])
     return tick
 
-# %% ../../nbs/synthesis/06_synthesize.ipynb #74d43907
+# %% ../../nbs/synthesis/06_synthesize.ipynb #85d57565
 def write_run(out: Path, run: Run):
     "Write the artefacts of a finished run."
     from importlib.metadata import version
@@ -311,6 +331,6 @@ def write_run(out: Path, run: Run):
     write_pairs(out/'pairs.jsonl', s.pairs)
     write_atomically(out/'journal.jsonl', ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in s.journal))
     facts = dict(settings=asdict(run.settings), model=llm.model, temperature=llm.temperature, seed=llm.seed, figures=s.figures(), seconds={k: round(v, 2) for k, v in s.seconds.items()},
-                 incomplete=s.incomplete, halted=run.watch.halted, prompts={p.name: p.version for p in PROMPTS.values()})
+                 incomplete=s.incomplete, similar=s.similar, halted=run.watch.halted, prompts={p.name: p.version for p in PROMPTS.values()})
     if hasattr(llm.client, 'ledger'): facts['ledger of this run'] = json.loads(llm.client.ledger.table().to_json(orient='index'))
     write_atomically(out/'run.json', json.dumps(facts, indent=1, ensure_ascii=False) + '\n')
