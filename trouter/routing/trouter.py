@@ -184,7 +184,7 @@ def fit_report(router, train, valid) -> dict:
     recognised = float((router.posterior(F)[y >= 0].argmax(1) == y[y >= 0]).mean()) if (y >= 0).any() else None
     return {'judged_on': 'validation data' if held_out else 'its own TRAINING data (no validation data given)', 'queries': len(judged), 'cost_scale': train.scale.kind if train.scale else 'none (quality only)', 'recognition_top1': recognised, 'preferences': rows}
 
-# %% ../../nbs/routing/07_trouter.ipynb #9e2fa3ab
+# %% ../../nbs/routing/07_trouter.ipynb #242b84c9
 def report_text(report: dict) -> str:
     "The report as plain text."
     top1 = '' if report['recognition_top1'] is None else f', task recognition top-1 {report["recognition_top1"]:.3f}'
@@ -195,6 +195,7 @@ def report_text(report: dict) -> str:
         lines.append(f'  {name:<18} {r["router"]:8.4f} {r["best single"]:8.4f} {r["static table"]:8.4f} {r["oracle"]:8.4f} {gap_closed(r["router"], r["best single"], r["oracle"]):11.2f}   {r["lead"][0]:+.4f} [{low:+.4f}, {high:+.4f}]')
         if r['lead'][0] < 0: behind.append(f'{name} ({r["single_model"]})')
     if behind: lines.append(f'  BEHIND the best single model at: {", ".join(behind)}. Consider fallback=True (command line: --fallback), which sends those preferences to that model.')
+    lines += [f'  since then: {edit["note"]}' for edit in report.get('edits', [])]
     return '\n'.join(lines)
 
 # %% ../../nbs/routing/07_trouter.ipynb #ef16bea6

@@ -71,7 +71,7 @@ def blocks(text: str, marker: str, fields, any_case: bool) -> list:
         elif value is not None: value.append(line)
     return [item for item in found if set(item) - {None}]
 
-# %% ../../nbs/synthesis/01_format.ipynb #4fb0ea11
+# %% ../../nbs/synthesis/01_format.ipynb #6e6b1059
 def tidy(lines: list, f: Field) -> str:
     "The value of a field from its lines; '' where there is none."
     text = '\n'.join(lines).strip()
@@ -89,7 +89,7 @@ def fault_of(value: str, f: Field) -> str | None:
 
 def chosen(value: str, f: Field) -> str:
     "The one of the field's choices that a value means: `Yes.` is `yes`, `short_text (a word)` is `short text`. Others are returned as they are."
-    said = re.sub(r'[^a-z0-9]+', ' ', value.casefold()).strip()
+    said = re.sub(r'[^a-z0-9]+', ' ', value.casefold().replace('|', ' or ')).strip()
     return next((c for c in sorted(f.choices, key=len, reverse=True) if said == c or said.startswith(c + ' ') and not said.startswith(c + ' or ')), value)
 
 # %% ../../nbs/synthesis/01_format.ipynb #f14ea57e
@@ -187,7 +187,7 @@ def take(exchange: Exchange, parsed: Parsed, check, first: str, most) -> list:
         elif most is None or len(exchange.items) < most: exchange.items.append(item)
     return faults
 
-# %% ../../nbs/synthesis/01_format.ipynb #861609b6
+# %% ../../nbs/synthesis/01_format.ipynb #499bf990
 def ask(
     llm: LLM,
     messages: list,
@@ -202,13 +202,13 @@ def ask(
     sample=0,            # number of the draw, where the same is asked several times
 ) -> Exchange:
     "Ask until enough good items are there. Never raises for what the model says or for a failed call: see `cause`."
-    out, talk, aim = Exchange(stage, node), list(messages), aim or enough
+    out, talk, aim = Exchange(stage, node), list(messages), max(aim or enough, enough)
     for _ in range(attempts):
         try: reply = llm.chat(talk, temperature, sample)
         except (ChatError, BudgetExceeded) as e: out.complete, out.cause, out.faults = False, e.cause, [str(e)]; return out
         parsed = parse(reply.text, marker, fields, reply.finish_reason != 'length')
         out.calls += 1; out.malformed += bool(parsed.faults); out.replies.append(reply.text)
-        out.faults = take(out, parsed, check, fields[0].name, most)
+        out.faults = take(out, parsed, check, next(f.name for f in fields if f.required), most)
         out.complete = len(out.items) >= enough
         if len(out.items) >= aim: return out
         talk = [*messages, {'role': 'assistant', 'content': clean_text(reply.text)[:4000]}, {'role': 'user', 'content': complaint(out.faults, marker, fields, out.items, aim - len(out.items))}]
