@@ -42,6 +42,7 @@ def main():
     p.add_argument('--out', type=Path, required=True)
     p.add_argument('--sets', nargs='+', default=['shipped', *POOLS]); p.add_argument('--groups', nargs='+', default=[*GROUPS, 'calibration'])
     p.add_argument('--scales', nargs='+', default=['pool', 'task']); p.add_argument('--seeds', type=int, default=5)
+    p.add_argument('--rows', nargs='+', help='only these routers of a table (trouter always), for a quicker one')
     a = p.parse_args()
     encoder, read = Encoder(), {}
     for group in a.groups:
@@ -50,7 +51,7 @@ def main():
                 path = a.out/f'{name}_{scale}_{group}.json'
                 if path.exists(): print('already there:', path); continue
                 if name not in read: read[name] = arrays_of(name, a.data)
-                result = (calibration if group == 'calibration' else compare)(read[name], group, scale, a.seeds, encoder)
+                result = (calibration if group == 'calibration' else compare)(read[name], group, scale, a.seeds, encoder, a.rows)
                 write_atomically(path, json.dumps({'set': name, **result}, indent=1)); print(path, flush=True)
 
 
@@ -59,15 +60,15 @@ def arrays_of(name, data):
     return load_shipped().arrays(samples='first') if name == 'shipped' else Outcomes.read(data/name).arrays(POOLS[name])
 
 
-def compare(arrays, group, scale, seeds, encoder):
+def compare(arrays, group, scale, seeds, encoder, rows=None):
     "One table of the harness."
-    specs = {k: v for k, v in GROUPS[group]().items() if k != 'reachable-oracle' or arrays.samples is not None}
+    specs = {k: v for k, v in GROUPS[group]().items() if (k != 'reachable-oracle' or arrays.samples is not None) and (not rows or k in {'trouter', *rows})}
     report = evaluate(arrays, specs, cost_scale=scale, seeds=seeds, encoder=encoder)
     print(report.table().to_string(), flush=True)
     return report.to_dict()
 
 
-def calibration(arrays, group, scale, seeds, encoder):
+def calibration(arrays, group, scale, seeds, encoder, rows=None):
     "Reliability of the default form per candidate, and the calibration error of the other forms."
     table = lambda form: calibration_table(held_out_predictions(lambda seed: TRouter(form, encoder, seed, progress=False), arrays, scale, range(seeds)), arrays.models)
     return {'cost_scale': scale, 'models': table('slopes'), 'forms': {form: {m: row['ece'] for m, row in table(form).items()} for form in ('slopes', 'plain')}}

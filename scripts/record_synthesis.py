@@ -3,7 +3,7 @@
     python scripts/record_synthesis.py --out RUN [--threads 2]
 
 Serves Qwen2.5-Coder-1.5B-Instruct (see scripts/fetch_models.py) on 127.0.0.1, writes taxonomy and pairs for the two domains of
-nbs/synthesis/recorded/domains.yaml into RUN; then 24 pairs each for one domain, one of its subcategories and one of its difficulty levels (how the yield
+nbs/synthesis/recorded/domains.yaml into RUN; then 16 pairs each for one domain, one of its subcategories and one of its difficulty levels (how the yield
 depends on the level); then has the four local models answer all pairs. Replies and outcomes are kept in nbs/synthesis/recorded. After an interruption the
 same command goes on.
 """
@@ -35,7 +35,7 @@ def yields_by_level(llm, taxonomy):
     "Profiles of three levels along one branch: a domain, its first subcategory, the first level of that."
     domain = taxonomy.at(0)[0]
     branch = [domain.id, taxonomy.children(domain.id)[0].id, taxonomy.children(taxonomy.children(domain.id)[0].id)[0].id]
-    return [generate_pairs(llm, taxonomy, node, 24, 8, encode=Encoder(progress=False).encode, verify=verify_pair, most_calls=6) for node in branch]
+    return [generate_pairs(llm, taxonomy, node, 16, 8, encode=Encoder(progress=False).encode, verify=verify_pair, most_calls=4) for node in branch]
 
 
 def answers(a):

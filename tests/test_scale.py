@@ -75,3 +75,40 @@ def test_the_papers_number_of_pairs(tmp_path):
     assert found['generating_s'] + found['across_s'] + found['filing_s'] < 600
     assert found['peak_mb'] < 2000
     assert found['last_tenth_us'] <= 1.5 * found['first_tenth_us']
+
+
+CHAIN = textwrap.dedent('''
+    import json, re, sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[1])
+    from support.generator import ScriptedGenerator, encode_words, full_size
+    from support.scripted_server import ScriptedServer
+    from trouter.pool.chat import ChatClient
+    from trouter.pool.models import CandidateModel, Pool
+    from trouter.synthesis.format import LLM
+    from trouter.synthesis.report import write_report
+    from trouter.synthesis.synthesize import synthesize
+
+    generator, out = ScriptedGenerator(levels=full_size, shared=0, wrong=0), Path('run')
+    with ScriptedServer(lambda n, body: {'text': generator.answer(body)}) as server:
+        with ChatClient(Pool([CandidateModel('m', 2, 8, base_url=server.url)]), out/'cache', budget=100, progress=False) as client:
+            started = time.perf_counter()
+            made = synthesize('seed', LLM(client, 'm', max_tokens=4000), out, encode=encode_words, progress=False)
+            seconds = time.perf_counter() - started
+        asked = len(server.requests)
+    write_report(out)
+    peak = int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]) / 1024
+    print(json.dumps(dict(made.figures(), requests=asked, seconds=seconds, embedding_s=made.seconds['embedding'], across_s=made.seconds['duplicates across profiles'], spent=client.ledger.spent, peak_mb=peak)))
+''')
+
+
+def test_the_whole_chain_at_the_papers_size(tmp_path):
+    "The full setting with its defaults, over HTTP, from an endpoint that answers at once; the server runs in the same process and counts in time and memory."
+    if not Path('/proc/self/status').exists(): pytest.skip('needs /proc to read the peak memory')
+    done = subprocess.run([sys.executable, '-c', CHAIN, str(ROOT/'tests')], cwd=tmp_path, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=1800)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    print('\n' + '\n'.join(f'{k:34} {v:,.1f}' if isinstance(v, float) else f'{k:34} {v:,}' for k, v in found.items()))
+    assert (found['domain'], found['difficulty']) == (10, 447) and found['pairs'] + found['near-duplicates across profiles'] == 17_880 and found['incomplete nodes'] == 0
+    assert found['calls'] == found['requests']
+    assert found['seconds'] - found['embedding_s'] < 600 and found['peak_mb'] < 2000

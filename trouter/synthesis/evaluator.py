@@ -151,13 +151,14 @@ def redundant(encode, items, threshold=.8) -> list[tuple]:
     pairs = [(items[i]['name'], items[j]['name'], round(float(S[i, j]), 3)) for i in range(len(items)) for j in range(i) if S[i, j] > threshold]
     return sorted(pairs, key=lambda p: -p[2])
 
-# %% ../../nbs/synthesis/04_evaluator.ipynb #79eb4b52
+# %% ../../nbs/synthesis/04_evaluator.ipynb #1003a933
 @dataclass
 class Coverage:
     "How well the task types cover a set of texts."
+    threshold: float        # nearness from which a text counts as covered
     nearness: np.ndarray    # [n] cosine to the nearest type
     nearest: list           # [n] path of that type
-    share: float            # of texts at least `threshold` near
+    share: float            # of texts at least that near
     uncovered: list         # the texts below, the farthest first
 
 
@@ -165,13 +166,16 @@ def coverage(
     encode,                 # texts -> unit vectors [n, d]
     taxonomy: Taxonomy,
     texts,                  # what people really asked
-    threshold=.3,
+    like=None,              # texts that belong, such as the questions of the generated pairs
+    threshold=.3,           # used where `like` is not given
 ) -> Coverage:
-    "Coverage of texts by the task types."
+    "Coverage of texts by the task types; the threshold is the 10% quantile of the nearness of `like`."
     profiles, texts = taxonomy.profiles(), list(texts)
-    S = np.asarray(encode(texts)) @ np.asarray(encode(list(profiles.values()))).T
+    P = np.asarray(encode(list(profiles.values())))
+    if like is not None: threshold = float(np.quantile((np.asarray(encode(list(like))) @ P.T).max(1), .1))
+    S = np.asarray(encode(texts)) @ P.T
     near, paths = S.max(1), list(profiles)
-    return Coverage(near, [paths[t] for t in S.argmax(1)], float((near >= threshold).mean()), [texts[i] for i in np.argsort(near) if near[i] < threshold])
+    return Coverage(threshold, near, [paths[t] for t in S.argmax(1)], float((near >= threshold).mean()), [texts[i] for i in np.argsort(near) if near[i] < threshold])
 
 # %% ../../nbs/synthesis/04_evaluator.ipynb #b4245dcb
 def kendall_tau(values) -> float:
