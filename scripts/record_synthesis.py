@@ -42,9 +42,9 @@ def answers(a):
     "All four local models answer the pairs."
     prices = {m.name: m for m in load_shipped().pool}
     with ExitStack() as stack:
-        servers = [stack.enter_context(serve(find_model(n), n, threads=1, context=2048, chat_template=PLAIN_TEMPLATE if n in BASE_MODELS else None)) for n in MODELS]
+        servers = [stack.enter_context(serve(find_model(n), n, threads=a.threads, context=2048, chat_template=PLAIN_TEMPLATE if n in BASE_MODELS else None)) for n in MODELS]
         pool = Pool(replace(prices[s.name], base_url=s.base_url, model_id=s.name, api_key_env='TROUTER_LOCAL_KEY') for s in servers)
-        collect_folder(a.out, pool, concurrency=2, timeout=600, prompt=lambda q, m: base_prompt(q) if m.name in BASE_MODELS else {})
+        collect_folder(a.out, pool, concurrency=1, timeout=600, prompt=lambda q, m: base_prompt(q) if m.name in BASE_MODELS else {})
     outcomes = Outcomes.read(a.out/'outcomes.parquet')
     Outcomes(outcomes.records, Pool(prices[m.name] for m in outcomes.pool)).write(HERE/'outcomes.parquet')     # without the addresses of this machine
 
