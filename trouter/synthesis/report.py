@@ -40,15 +40,16 @@ def read_run(
     except ValueError as e: raise RunError(f'{folder/"run.json"}: not JSON: {e}') from None
     return dict(taxonomy=Taxonomy.read(folder/'taxonomy.json'), pairs=read_pairs(folder/'pairs.jsonl'), journal=read_lines(folder/'journal.jsonl'), facts=facts)
 
-# %% ../../nbs/synthesis/07_report.ipynb #30d4dc60
+# %% ../../nbs/synthesis/07_report.ipynb #acb80365
 def picture(draw, *args, **kwargs) -> str:
     "An `<img>` of what `draw(*args, ax=...)` draws, as embedded PNG; a remark where matplotlib is missing."
-    try: import matplotlib.pyplot as plt
+    try: from matplotlib.backends.backend_agg import FigureCanvasAgg
     except ImportError: return '<p><em>No pictures: pip install "trouter[notebooks]"</em></p>'
-    with plt.ioff():
-        fig, ax = plt.subplots(figsize=kwargs.pop('figsize', (7, 3)), layout='constrained')
-        draw(*args, ax=ax, **kwargs)
-        file = io.BytesIO(); fig.savefig(file, format='png', dpi=110); plt.close(fig)
+    from matplotlib.figure import Figure
+    fig = Figure(kwargs.pop('figsize', (7, 3)), layout='constrained')     # not by pyplot: nothing is shown, and nothing stays open
+    FigureCanvasAgg(fig)
+    draw(*args, ax=fig.subplots(), **kwargs)
+    file = io.BytesIO(); fig.savefig(file, format='png', dpi=110)
     return f'<img alt="{html.escape(draw.__name__.replace("plot_", ""))}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
