@@ -40,7 +40,7 @@ def test_from_one_domain_to_a_router_live(tmp_path):
 
 
 def test_the_recorded_chain_replays_without_a_server(tmp_path):
-    "The issue of a small real model, as recorded: two domains, at least six subcategories and fifteen difficulty levels."
+    "What came of a small real model, as recorded: two domains, at least six subcategories and fifteen difficulty levels."
     settings = Settings(**json.loads((RECORDED/'settings.json').read_text()))
     with replay(RECORDED/'replies.jsonl', read_pool(RECORDED/'pool.yaml'), tmp_path/'cache') as client:
         made = synthesize(RECORDED/'domains.yaml', LLM(client, GENERATOR, max_tokens=1600), tmp_path, settings, encode=Encoder(progress=False).encode, verify=verify_pair, progress=False)
