@@ -6,7 +6,8 @@
 Every question is answered once at temperature 0 (sample 0), and those with "samples": n another n times at temperature 0.7 with fixed
 seeds. The answers go to FOLDER/<model>.jsonl as they come, with tokens, latency and log-probability, unscored: scoring is done
 later from these files, without the models. An interrupted run is started again with the same command and goes on where it was.
-When all models are through, FOLDER/responses.jsonl holds all answers.
+When all models are through, FOLDER/responses.jsonl holds all answers. With --have OUTCOMES.parquet, questions that a model has answered
+there, word for word the same, are not asked again.
 
     python scripts/run_local_pool.py --prices --out FOLDER    # on an otherwise idle machine
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from trouter.outcomes.collect import gather, plan, read_lines, read_questions  # noqa: E402
+from trouter.outcomes.table import Outcomes  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
 from trouter.pool.local import PLAIN_TEMPLATE, few_shot, find_model, measure_cpu_price, serve  # noqa: E402
 from trouter.pool.models import Pool, write_atomically, write_pool  # noqa: E402
@@ -30,10 +32,17 @@ BASE_MODELS = {'gemma-3-270m'}  # no chat training: asked by examples
 SIZES = {'qwen2.5-coder-1.5b': 1.54, 'qwen2.5-coder-0.5b': .49, 'gemma-3-270m': .27, 'smollm2-135m': .135}  # billions of parameters
 SHOTS = [('What colour is a ripe banana? Answer with one word.', 'yellow'), ('How many wheels do 3 bicycles have? Answer with the number only.', '6'),
          ('Complete the sentence. Answer with the missing name only. The author of the novel "Emma" is ...', 'Jane Austen')]
+CHOICE_SHOTS = [('Which of these is an animal?\nA) table\nB) horse\nC) cloud\nAnswer with the letter of the right option only.', 'B'), ('What comes after Monday?\nA) Tuesday\nB) Friday\nAnswer with the letter of the right option only.', 'A')]
+CODE_SHOTS = [('Write a Python function `double(x)` that returns twice the number x.', '\n```python\ndef double(x):\n    return 2 * x\n```')]
 
 
 def base_prompt(question) -> dict:
-    "How a base model is asked: examples and one line for an answer; for code, the text to go on from."
+    "How a base model is asked: examples and one line for an answer; for code, the text to go on from or an example of a function."
+    kind = question.extra.get('answer_type')    # of synthetic questions alone
+    if kind:
+        asked = question.messages[-1]['content']
+        if kind == 'code': return dict(messages=few_shot(asked, CODE_SHOTS) + '\n```python\n', stop=['```', '\nQuestion:'])
+        return dict(messages=few_shot(asked, CHOICE_SHOTS if kind == 'choice' else SHOTS), stop=['\n'])
     if question.metric == 'pass@1': return dict(messages=code_start(question.query), stop=['\ndef ', '\nclass ', '\nif __name__', '\nprint(', '\n```', '\n#', '\nassert'])
     return dict(messages=few_shot(question.query, SHOTS), stop=['\n'])
 
@@ -59,6 +68,7 @@ def run(name, questions, args):
     "Serve one model, ask it everything that is missing, end it."
     base = name in BASE_MODELS
     with serve(find_model(name), name, context=args.context, chat_template=PLAIN_TEMPLATE if base else None) as server:
+        questions = [q for q in questions if (name, q.query_id, q.query) not in args.answered]
         pool, stop, out = Pool([server.candidate]), threading.Event(), args.out/f'{name}.jsonl'
         calls = plan(questions, pool, prompt=(lambda q, m: base_prompt(q)) if base else None, seed=args.seed, extra={'top_logprobs': 1, 'cache_prompt': True})
         with ChatClient(pool, concurrency=1, timeout=600, progress=False) as client:
@@ -88,6 +98,7 @@ def main():
     parser.add_argument('--parallel-models', type=int, default=1, help='models that run at the same time, one processor core each')
     parser.add_argument('--context', type=int, default=4096, help='tokens of prompt and answer together')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--have', type=Path, help='outcomes that need not be asked for again')
     parser.add_argument('--limit', type=int, help='only the first N questions of the file')
     parser.add_argument('--prices', action='store_true', help='measure prices, ask nothing')
     args = parser.parse_args()
@@ -97,6 +108,7 @@ def main():
     if args.prices: return write_prices(args)
     if args.questions is None: parser.error('--questions is needed')
     questions = read_questions(args.questions)[:args.limit]
+    args.answered = set(Outcomes.read(args.have).records[['model', 'query_id', 'query']].itertuples(index=False, name=None)) if args.have and args.have.exists() else set()
     say(f'{len(questions)} questions, {len(questions) + sum(q.samples for q in questions)} calls to each of: {", ".join(args.models)}')
     with ThreadPoolExecutor(args.parallel_models) as workers:
         jobs = {name: workers.submit(run, name, questions, args) for name in args.models}

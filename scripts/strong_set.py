@@ -1,0 +1,156 @@
+"""The shipped synthetic set: from texts that were written in the form of the pair prompt, to taxonomy, pairs and questions.
+
+    python scripts/strong_set.py build SOURCES --out trouter/data/strong          # taxonomy.json, pairs.jsonl, work.jsonl
+    python scripts/strong_set.py questions trouter/data/strong --out questions.jsonl   # what scripts/run_local_pool.py reads
+
+SOURCES/<domain>/taxonomy.yaml holds a domain with its subcategories and levels; SOURCES/<domain>/NN-<name>.txt the pairs of its subcategory number NN:
+
+    == PASSAGE harbour
+    a text that {{harbour}} in a question stands for
+    == LEVEL Easy
+    ### PAIR
+    QUESTION: ...
+    TYPE: number
+    ANSWER: 42
+    WORK: 6 * 7
+    ### END
+
+The items are read by the package's own parser, and WORK is Python whose last line computes a number anew. Every pair is verified: code against its tests, numbers against
+their WORK, choices and short texts for their form; then near-duplicates (cosine above 0.9, in a profile and across all of them) are thrown out. What is wrong is printed, and
+`build` takes only what is right. Pairs that stand in --out and whose subcategory has no text in SOURCES are kept.
+"""
+import argparse, ast, json, re, sys, textwrap
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import yaml
+
+from trouter.outcomes.sandbox import run_tests
+from trouter.outcomes.scoring import extract_number
+from trouter.outcomes.synthetic import BRIEF_FORMS, questions_of, verify_pair
+from trouter.pool.models import write_atomically
+from trouter.routing.encoder import Encoder
+from trouter.synthesis.format import Field, blocks, clean_text, read_item
+from trouter.synthesis.pairs import PairError, duplicates_across, item_fault, pair_of, read_pairs, text_of, write_pairs
+from trouter.synthesis.prompts import PAIR
+from trouter.synthesis.taxonomy import Taxonomy
+
+FIELDS = (*PAIR, Field('WORK', required=False, longest=4000))
+
+
+def sections(text):
+    "The passages and the levels of a file, by name."
+    found = {'PASSAGE': {}, 'LEVEL': {}}
+    for part in re.split(r'^== ', text, flags=re.M)[1:]:
+        head, _, body = part.partition('\n')
+        kind, _, name = head.partition(' ')
+        if kind not in found: raise ValueError(f'unknown section {head!r}')
+        found[kind][name.strip()] = body.strip('\n')
+    return found['PASSAGE'], found['LEVEL']
+
+
+def program_of(work):
+    "WORK as a function `work()`. Raises `ValueError`."
+    try: tree = ast.parse(textwrap.dedent(work))
+    except SyntaxError as e: raise ValueError(f'WORK is not Python: {e}') from None
+    if not tree.body or not isinstance(tree.body[-1], ast.Expr): raise ValueError('the last line of WORK must be an expression')
+    last = ast.unparse(tree.body.pop().value)
+    return 'def work():\n' + textwrap.indent(ast.unparse(tree), '    ') + f'\n    return ({last})\n'
+
+
+def work_fault(answer, work):
+    "What is wrong with a number that WORK should give; as many decimals count as the answer has."
+    if not work: return 'WORK is missing'
+    try: code = program_of(work)
+    except ValueError as e: return str(e)
+    value, _ = extract_number(answer)
+    m = re.fullmatch(r'-?\d+\.(\d+)', answer.strip())
+    slack = max(1e-6 * abs(float(value)), .5000001 * 10 ** -len(m[1]) if m else 0)
+    result = run_tests(code, f'assert abs(float(work()) - ({value.numerator} / {value.denominator})) <= {slack!r}', 'work', timeout=20)
+    return None if result.passed else f'WORK does not give {answer}: {result.reason}'
+
+
+def taxonomy_of(sources):
+    "The taxonomy of all folders that hold a taxonomy.yaml."
+    out = Taxonomy([], 'The ten domains of the shipped synthetic set; see CARD.md.')
+    pick = lambda d: {k: ' '.join(str(d[k]).split()) for k in ('name', 'definition', 'example')}
+    for file in sorted(sources.glob('*/taxonomy.yaml')):
+        domain = yaml.safe_load(file.read_text())
+        out = out.with_children(None, [pick(domain)])
+        top = out.at(0)[-1].id
+        out = out.with_children(top, [pick(s) for s in domain['subcategories']])
+        for node, s in zip(out.children(top), domain['subcategories']): out = out.with_children(node.id, [pick(x) for x in s['levels']])
+    return out
+
+
+def pairs_of_file(file, subcategory, taxonomy, say):
+    "[(pair, work)] of one file, verified."
+    passages, levels = sections(clean_text(file.read_text()))
+    known = {n.name: n.id for n in taxonomy.children(subcategory)}
+    for name in set(levels) - set(known): say(f'{file}: unknown level {name!r}; known: {", ".join(known)}')
+    found = []
+    for name, type_id in known.items():
+        for i, block in enumerate(blocks(levels.get(name, ''), 'PAIR', FIELDS, False), start=1):
+            item, faults = read_item(block, FIELDS)
+            work, label = item.pop('work', None), f'{file.parent.name}/{file.name}, {name} {i} ({item.get("question", "")[:50]!r})'
+            try:
+                if faults: raise ValueError('; '.join(faults))
+                item['question'] = re.sub(r'\{\{(\w[\w -]*)\}\}', lambda m: passages[m[1]] if m[1] in passages else m[0], item['question'])
+                if fault := item_fault(item): raise ValueError(fault)
+                pair = pair_of(item, f'{type_id}#1.{i}', type_id, 1)
+                if fault := verify_pair(pair) or (work_fault(pair.answer, work) if pair.answer_type == 'number' else None): raise ValueError(fault)
+            except ValueError as e: say(f'{label}: {e}'); continue
+            found.append((pair, work))
+    return found
+
+
+def build(sources, out, say=print):
+    "Read, verify, de-duplicate and write."
+    taxonomy, rows, done = taxonomy_of(sources), [], set()
+    domains = {f.parent.name: d for f, d in zip(sorted(sources.glob('*/taxonomy.yaml')), taxonomy.at(0))}
+    for slug, domain in domains.items():
+        for number, subcategory in enumerate(taxonomy.children(domain.id), start=1):
+            for file in sorted((sources/slug).glob(f'{number:02d}-*.txt')):
+                rows += pairs_of_file(file, subcategory.id, taxonomy, say); done.add(subcategory.id)
+    if (out/'pairs.jsonl').exists():
+        works = {w['id']: w['work'] for w in map(json.loads, (out/'work.jsonl').read_text().splitlines())}
+        rows += [(p, works.get(p.id)) for p in read_pairs(out/'pairs.jsonl') if taxonomy.parent(p.type_id).id not in done]
+    order = {n.id: i for i, n in enumerate(taxonomy.leaves)}
+    rows.sort(key=lambda r: (order[r[0].type_id], int(r[0].id.rpartition('.')[2])))
+    gone = set()
+    vectors = Encoder().encode([text_of(p) for p, _ in rows])
+    for stays, goes, similarity in duplicates_across(vectors, .9):
+        if rows[stays][0].question.split() != rows[goes][0].question.split() and max(len(rows[i][0].question.split()) for i in (stays, goes)) > 250: continue   # the encoder reads 256 tokens: two questions on one long passage
+        gone.add(goes); say(f'near-duplicate ({similarity:.3f}) thrown out: {rows[goes][0].id}, of {rows[stays][0].id}')
+    rows = [r for i, r in enumerate(rows) if i not in gone]
+    write_atomically(out/'taxonomy.json', json.dumps(taxonomy.to_dict(), indent=1, ensure_ascii=False) + '\n')
+    write_pairs(out/'pairs.jsonl', [p for p, _ in rows])
+    write_atomically(out/'work.jsonl', ''.join(json.dumps(dict(id=p.id, work=w), ensure_ascii=False) + '\n' for p, w in rows if p.answer_type == 'number'))
+    per_node = Counter(p.type_id for p, _ in rows)
+    say(f'{taxonomy!r}: {len(rows)} pairs; nodes with fewer than 8: {sum(per_node[n.id] < 8 for n in taxonomy.leaves)}; types: {dict(Counter(p.answer_type for p, _ in rows))}')
+
+
+def questions(folder, out, sampled, draws, seed=0):
+    "The questions as JSON lines, the first pairs of all nodes before the second ones; a fixed choice of them is to be answered more than once."
+    import random
+    taxonomy, pairs = Taxonomy.read(folder/'taxonomy.json'), read_pairs(folder/'pairs.jsonl')
+    chosen = set(random.Random(seed).sample(sorted(p.id for p in pairs), min(sampled, len(pairs))))
+    place = Counter()
+    def rank(p): place[p.type_id] += 1; return place[p.type_id]
+    ranked = sorted(((rank(p), i, p) for i, p in enumerate(pairs)), key=lambda r: r[:2])
+    asked = [replace(q, samples=draws - 1 if q.query_id in chosen else 0) for q in questions_of([p for *_, p in ranked], taxonomy, BRIEF_FORMS)]
+    write_atomically(out, ''.join(json.dumps({k: v for k, v in (asdict(q) | q.extra).items() if v is not None and k != 'extra'}, ensure_ascii=False) + '\n' for q in asked))
+    print(f'{len(asked)} questions, {sum(1 + q.samples for q in asked)} answers of each model: {out}')
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('what', choices=('build', 'questions')); p.add_argument('source', type=Path); p.add_argument('--out', type=Path, required=True)
+    p.add_argument('--sampled', type=int, default=300, help='questions that get more than one answer'); p.add_argument('--draws', type=int, default=3, help='answers to each of these')
+    a = p.parse_args()
+    if a.what == 'build': a.out.mkdir(parents=True, exist_ok=True); build(a.source, a.out)
+    else: questions(a.source, a.out, a.sampled, a.draws)
+
+
+if __name__ == '__main__': main()
