@@ -1,0 +1,41 @@
+"""Have a local model choose among the local models for every shipped question, and keep its choices.
+
+    python scripts/prompt_llm.py --out nbs/experiments/results/prompt_llm.parquet [--threads 1]
+
+Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences. An interrupted run goes on from its cache (--cache).
+"""
+import argparse, sys, time
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from trouter.outcomes.shipped import load_shipped
+from trouter.outcomes.utility import PREFERENCES
+from trouter.pool.chat import ChatClient
+from trouter.pool.local import find_model, serve
+from trouter.pool.models import Pool
+from trouter.rivals.prompt import PromptLLM
+
+SELECTOR, PORT = 'qwen2.5-coder-1.5b', 8197
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--out', type=Path, required=True); p.add_argument('--cache', type=Path, default=Path('prompt_llm.cache'))
+    p.add_argument('--threads', type=int, default=1); p.add_argument('--limit', type=int)
+    a = p.parse_args()
+    path = find_model(SELECTOR)
+    if path is None: sys.exit(f'{SELECTOR}.gguf is not there; run scripts/fetch_models.py first')
+    train = load_shipped().arrays(samples='first')
+    started = time.monotonic()
+    with serve(path, SELECTOR, port=PORT, threads=a.threads) as server, ChatClient(Pool([server.candidate]), a.cache, concurrency=1, timeout=600, progress=False) as client:
+        router = PromptLLM(client, SELECTOR).fit(train)
+        for query in tqdm(train.queries[:a.limit], desc='selecting'):
+            for preference in PREFERENCES.values(): router.ask(query, preference)
+    table = router.table()
+    table.to_parquet(a.out, index=False)
+    print(table.groupby('preference').agg(understood=('understood', 'mean'), prompt_tokens=('prompt_tokens', 'mean'), completion_tokens=('completion_tokens', 'mean'), latency_s=('latency_s', 'mean')))
+    print(table.groupby(['preference', 'model']).size().unstack(fill_value=0)); print(f'{time.monotonic() - started:.0f} s of this call')
+
+
+if __name__ == '__main__': main()
