@@ -1,9 +1,10 @@
-"""The shipped synthetic set: from texts that were written in the form of the pair prompt, to taxonomy, pairs and questions.
+"""The shipped synthetic set: from texts that were written in the form of the pair prompt, to pairs and questions.
 
-    python scripts/strong_set.py build SOURCES --out trouter/data/strong          # taxonomy.json, pairs.jsonl, work.jsonl
+    python scripts/strong_set.py check SOURCES --out trouter/data/strong --only mathematics/03     # say what is wrong, write nothing
+    python scripts/strong_set.py build SOURCES --out trouter/data/strong          # pairs.jsonl, work.jsonl
     python scripts/strong_set.py questions trouter/data/strong --out questions.jsonl   # what scripts/run_local_pool.py reads
 
-SOURCES/<domain>/taxonomy.yaml holds a domain with its subcategories and levels; SOURCES/<domain>/NN-<name>.txt the pairs of its subcategory number NN:
+The taxonomy stands in --out/taxonomy.json. SOURCES/<id of a domain>/NN-<name>.txt holds the pairs of its subcategory number NN (01, 02, ...):
 
     == PASSAGE harbour
     a text that {{harbour}} in a question stands for
@@ -23,8 +24,6 @@ import argparse, ast, json, re, sys, textwrap
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
-
-import yaml
 
 from trouter.outcomes.sandbox import run_tests
 from trouter.outcomes.scoring import extract_number
@@ -71,19 +70,6 @@ def work_fault(answer, work):
     return None if result.passed else f'WORK does not give {answer}: {result.reason}'
 
 
-def taxonomy_of(sources):
-    "The taxonomy of all folders that hold a taxonomy.yaml."
-    out = Taxonomy([], 'The ten domains of the shipped synthetic set; see CARD.md.')
-    pick = lambda d: {k: ' '.join(str(d[k]).split()) for k in ('name', 'definition', 'example')}
-    for file in sorted(sources.glob('*/taxonomy.yaml')):
-        domain = yaml.safe_load(file.read_text())
-        out = out.with_children(None, [pick(domain)])
-        top = out.at(0)[-1].id
-        out = out.with_children(top, [pick(s) for s in domain['subcategories']])
-        for node, s in zip(out.children(top), domain['subcategories']): out = out.with_children(node.id, [pick(x) for x in s['levels']])
-    return out
-
-
 def pairs_of_file(file, subcategory, taxonomy, say):
     "[(pair, work)] of one file, verified."
     passages, levels = sections(clean_text(file.read_text()))
@@ -105,26 +91,51 @@ def pairs_of_file(file, subcategory, taxonomy, say):
     return found
 
 
+def read_sources(sources, taxonomy, only, say):
+    "([(pair, work)], ids of the subcategories that were read)."
+    rows, done = [], set()
+    for domain in taxonomy.at(0):
+        for number, subcategory in enumerate(taxonomy.children(domain.id), start=1):
+            if only and not any(f'{domain.id}/{number:02d}'.startswith(o) for o in only): continue
+            for file in sorted((sources/domain.id).glob(f'{number:02d}-*.txt')): rows += pairs_of_file(file, subcategory.id, taxonomy, say); done.add(subcategory.id)
+    return rows, done
+
+
+def same_passage(a, b):
+    "Two different questions on one long text? The encoder reads 256 tokens alone and cannot tell them apart."
+    return a.question.split() != b.question.split() and max(len(p.question.split()) for p in (a, b)) > 250
+
+
+def distinct(rows, say):
+    "The rows without near-duplicates."
+    gone = set()
+    for stays, goes, similarity in duplicates_across(Encoder(progress=False).encode([text_of(p) for p, _ in rows]), .9) if rows else []:
+        if same_passage(rows[stays][0], rows[goes][0]): continue
+        gone.add(goes); say(f'near-duplicate ({similarity:.3f}) thrown out: {rows[goes][0].id} {rows[goes][0].question[:60]!r}, of {rows[stays][0].id} {rows[stays][0].question[:60]!r}')
+    return [r for i, r in enumerate(rows) if i not in gone]
+
+
+def check(sources, out, only, say=print):
+    "Say what is wrong, and how many good pairs each level has."
+    taxonomy = Taxonomy.read(out/'taxonomy.json')
+    rows, done = read_sources(sources, taxonomy, only, say)
+    rows = distinct(rows, say)
+    for subcategory in done:
+        for node in taxonomy.children(subcategory):
+            mine = [p for p, _ in rows if p.type_id == node.id]
+            words = sorted(len(p.question.split()) for p in mine) or [0]
+            say(f'{taxonomy.path(node.id)}: {len(mine)} good {dict(Counter(p.answer_type for p in mine))}, right letters {"".join(sorted(p.answer for p in mine if p.answer_type == "choice")) or "-"}, words {words[0]} to {words[-1]}')
+
+
 def build(sources, out, say=print):
     "Read, verify, de-duplicate and write."
-    taxonomy, rows, done = taxonomy_of(sources), [], set()
-    domains = {f.parent.name: d for f, d in zip(sorted(sources.glob('*/taxonomy.yaml')), taxonomy.at(0))}
-    for slug, domain in domains.items():
-        for number, subcategory in enumerate(taxonomy.children(domain.id), start=1):
-            for file in sorted((sources/slug).glob(f'{number:02d}-*.txt')):
-                rows += pairs_of_file(file, subcategory.id, taxonomy, say); done.add(subcategory.id)
+    taxonomy = Taxonomy.read(out/'taxonomy.json')
+    rows, done = read_sources(sources, taxonomy, None, say)
     if (out/'pairs.jsonl').exists():
         works = {w['id']: w['work'] for w in map(json.loads, (out/'work.jsonl').read_text().splitlines())}
         rows += [(p, works.get(p.id)) for p in read_pairs(out/'pairs.jsonl') if taxonomy.parent(p.type_id).id not in done]
     order = {n.id: i for i, n in enumerate(taxonomy.leaves)}
-    rows.sort(key=lambda r: (order[r[0].type_id], int(r[0].id.rpartition('.')[2])))
-    gone = set()
-    vectors = Encoder().encode([text_of(p) for p, _ in rows])
-    for stays, goes, similarity in duplicates_across(vectors, .9):
-        if rows[stays][0].question.split() != rows[goes][0].question.split() and max(len(rows[i][0].question.split()) for i in (stays, goes)) > 250: continue   # the encoder reads 256 tokens: two questions on one long passage
-        gone.add(goes); say(f'near-duplicate ({similarity:.3f}) thrown out: {rows[goes][0].id}, of {rows[stays][0].id}')
-    rows = [r for i, r in enumerate(rows) if i not in gone]
-    write_atomically(out/'taxonomy.json', json.dumps(taxonomy.to_dict(), indent=1, ensure_ascii=False) + '\n')
+    rows = distinct(sorted(rows, key=lambda r: (order[r[0].type_id], int(r[0].id.rpartition('.')[2]))), say)
     write_pairs(out/'pairs.jsonl', [p for p, _ in rows])
     write_atomically(out/'work.jsonl', ''.join(json.dumps(dict(id=p.id, work=w), ensure_ascii=False) + '\n' for p, w in rows if p.answer_type == 'number'))
     per_node = Counter(p.type_id for p, _ in rows)
@@ -146,10 +157,12 @@ def questions(folder, out, sampled, draws, seed=0):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('what', choices=('build', 'questions')); p.add_argument('source', type=Path); p.add_argument('--out', type=Path, required=True)
+    p.add_argument('what', choices=('check', 'build', 'questions')); p.add_argument('source', type=Path); p.add_argument('--out', type=Path, required=True)
+    p.add_argument('--only', nargs='+', help='for check: a domain, or a domain with the number of a subcategory')
     p.add_argument('--sampled', type=int, default=300, help='questions that get more than one answer'); p.add_argument('--draws', type=int, default=3, help='answers to each of these')
     a = p.parse_args()
-    if a.what == 'build': a.out.mkdir(parents=True, exist_ok=True); build(a.source, a.out)
+    if a.what == 'check': check(a.source, a.out, a.only)
+    elif a.what == 'build': build(a.source, a.out)
     else: questions(a.source, a.out, a.sampled, a.draws)
 
 
