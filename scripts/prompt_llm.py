@@ -2,11 +2,13 @@
 
     python scripts/prompt_llm.py --out nbs/experiments/results/prompt_llm.parquet [--threads 1]
 
-Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences. An interrupted run goes on from its cache (--cache).
+Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences. What stands in --out is not asked again, so that the work can be
+done in parts (--minutes).
 """
 import argparse, sys, time
 from pathlib import Path
 
+import pandas as pd
 from tqdm.auto import tqdm
 
 from trouter.outcomes.shipped import load_shipped
@@ -21,8 +23,8 @@ SELECTOR, PORT = 'qwen2.5-coder-1.5b', 8197
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    p.add_argument('--out', type=Path, required=True); p.add_argument('--cache', type=Path, default=Path('prompt_llm.cache'))
-    p.add_argument('--threads', type=int, default=1); p.add_argument('--limit', type=int)
+    p.add_argument('--out', type=Path, required=True); p.add_argument('--cache', type=Path, help='folder of the replies, so that a run that was killed loses nothing')
+    p.add_argument('--threads', type=int, default=1); p.add_argument('--minutes', type=float, default=1e9, help='stop after this time')
     a = p.parse_args()
     path = find_model(SELECTOR)
     if path is None: sys.exit(f'{SELECTOR}.gguf is not there; run scripts/fetch_models.py first')
@@ -30,7 +32,10 @@ def main():
     started = time.monotonic()
     with serve(path, SELECTOR, port=PORT, threads=a.threads) as server, ChatClient(Pool([server.candidate]), a.cache, concurrency=1, timeout=600, progress=False) as client:
         router = PromptLLM(client, SELECTOR).fit(train)
-        for query in tqdm(train.queries[:a.limit], desc='selecting'):
+        if a.out.exists(): router.asked = pd.read_parquet(a.out).to_dict('records')
+        known = {r['query'] for r in router.asked}
+        for query in tqdm([q for q in dict.fromkeys(train.queries) if q not in known], desc='selecting'):
+            if time.monotonic() - started > 60 * a.minutes: break
             for preference in PREFERENCES.values(): router.ask(query, preference)
     table = router.table()
     table.to_parquet(a.out, index=False)
