@@ -1,5 +1,5 @@
 """Local models: the errors need nothing; what is marked `model` needs xllamacpp and the smallest model."""
-import importlib.util, os, signal, subprocess, sys, time
+import importlib.util, json, os, signal, subprocess, sys, time, urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,6 +49,33 @@ def test_a_server_that_dies_leaves_its_last_words(tmp_path):
 def test_few_shot_and_price():
     assert few_shot('Q?', [('a', 'b')]) == 'Question: a\nAnswer: b\n\nQuestion: Q?\nAnswer:'
     assert fit_cpu_price([1, 0], [0, 1], [.001, .002]) == pytest.approx((1e6, 2e6))
+
+
+STAND_IN = """#!{python}
+import http.server, json, os, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(json.dumps(dict(pid=os.getpid(), arguments=sys.argv[1:])).encode())
+http.server.HTTPServer(('127.0.0.1', int(sys.argv[sys.argv.index('--port') + 1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='ends with its parent on Linux alone')
+@pytest.mark.parametrize('how', [signal.SIGTERM, signal.SIGKILL])
+def test_a_llama_server_of_ones_own_runs_with_the_same_settings_and_ends_with_us(tmp_path, monkeypatch, how):
+    (tmp_path/'m.gguf').write_bytes(b'GGUF')
+    program = tmp_path/'llama-server'
+    program.write_text(STAND_IN.format(python=sys.executable)); program.chmod(0o755)
+    monkeypatch.setenv('TROUTER_LLAMA_SERVER', str(program))
+    with serve(tmp_path/'m.gguf', 'mine', threads=2, parallel=3, context=512, chat_template='T') as server:
+        told = json.loads(urllib.request.urlopen(server.base_url.removesuffix('/v1') + '/props').read())
+        given = dict(zip(told['arguments'], told['arguments'][1:]))
+        expected = {'--model': str(tmp_path/'m.gguf'), '--alias': 'mine', '--threads': '2', '--parallel': '3', '--ctx-size': '1536', '--chat-template': 'T'}
+        assert {k: given[k] for k in expected} == expected and told['pid'] != server.process.pid and server.cpu_seconds() > 0
+        server.process.send_signal(how); server.process.wait()
+        end = time.monotonic() + 5
+        while running(told['pid']) and time.monotonic() < end: time.sleep(.05)
+        assert not running(told['pid'])
 
 
 @pytest.fixture(scope='module')

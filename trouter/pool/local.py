@@ -5,7 +5,7 @@ __all__ = ['PLAIN_TEMPLATE', 'LocalModelError', 'models_folders', 'find_model', 
            'few_shot', 'fit_cpu_price', 'measure_cpu_price']
 
 # %% ../../nbs/pool/02_local.ipynb #bc5caab1
-import argparse, importlib.util, os, subprocess, sys, tempfile, threading, time
+import argparse, importlib.util, os, socket, subprocess, sys, tempfile, threading, time
 from pathlib import Path
 
 from .models import CandidateModel
@@ -70,19 +70,49 @@ def _arguments(argv):
     parser.add_argument('--address-file', help='the address is written here once the server is ready')
     for name, default in (('port', 0), ('threads', 1), ('parallel', 1), ('context', 4096)): parser.add_argument(f'--{name}', type=int, default=default)
     parser.add_argument('--chat-template', help='a Jinja template in place of the one in the file')
+    parser.add_argument('--program', help='a `llama-server` of your own to run in place of xllamacpp')
     return parser.parse_args(argv)
 
+# %% ../../nbs/pool/02_local.ipynb #465a1940
+def _free_port():
+    with socket.socket() as s: s.bind(('127.0.0.1', 0)); return s.getsockname()[1]
+
+
+def _end_with_parent():
+    import ctypes, signal
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)   # PR_SET_PDEATHSIG
+
+
+def _command(args, port):
+    "The command line of `llama-server` that says what `_params` says."
+    options = {'model': args.gguf, 'alias': args.name, 'host': '127.0.0.1', 'port': port, 'parallel': args.parallel, 'ctx-size': args.context * args.parallel, 'predict': args.context,
+               'threads': args.threads, 'threads-batch': args.threads, **({'chat-template': args.chat_template} if args.chat_template else {})}
+    return [args.program, *(str(x) for k, v in options.items() for x in (f'--{k}', v)), '--swa-full', '--jinja']
+
+
+def _run_program(args):
+    "Run `llama-server` until it ends or the parent does."
+    port = args.port or _free_port()
+    child = subprocess.Popen(_command(args, port), stdin=subprocess.DEVNULL, preexec_fn=_end_with_parent)
+    _announce(args, f'http://127.0.0.1:{port}')
+    sys.exit(child.wait())
+
 # %% ../../nbs/pool/02_local.ipynb #a03d037f
+def _announce(args, address):
+    print(f'{args.name} at {address}/v1', flush=True)
+    if args.address_file:
+        Path(f'{args.address_file}.new').write_text(address)
+        os.replace(f'{args.address_file}.new', args.address_file)
+
+
 def main(argv=None):
     "Serve one GGUF file until the parent process ends (what the child process runs)."
     args = _arguments(argv)
     _exit_with_parent()
+    if args.program: return _run_program(args)
     import xllamacpp
     server = xllamacpp.Server(_params(args))
-    print(f'{args.name} at {server.listening_address}/v1', flush=True)
-    if args.address_file:
-        Path(f'{args.address_file}.new').write_text(server.listening_address)
-        os.replace(f'{args.address_file}.new', args.address_file)
+    _announce(args, server.listening_address)
     while True: time.sleep(3600)
 
 # %% ../../nbs/pool/02_local.ipynb #5c156fa6
@@ -100,9 +130,11 @@ def _end(process):
 
 
 def _cpu_seconds(pid):
-    try: fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+    try:
+        fields = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()
+        children = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
     except OSError: return float('nan')
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK') + sum(map(_cpu_seconds, children))
 
 # %% ../../nbs/pool/02_local.ipynb #af21b90e
 class LocalServer:
@@ -164,14 +196,17 @@ def serve(
     chat_template=None,  # Jinja template in place of the file's own; see `PLAIN_TEMPLATE`
     price=(None, None),  # per 10^6 prompt and completion tokens, in CPU milliseconds
     timeout=120.,        # seconds until it must be ready
+    program=None,        # path of a `llama-server` of your own (Linux); None = $TROUTER_LLAMA_SERVER, and without that xllamacpp
 ) -> LocalServer:
     "Serve a GGUF file over the OpenAI protocol from a child process. Raises `LocalModelError`."
     path = check_gguf(gguf_path)
-    if importlib.util.find_spec('xllamacpp') is None: raise LocalModelError(f'{name}: local models need xllamacpp: pip install "trouter[local]"')
+    program = program or os.environ.get('TROUTER_LLAMA_SERVER')
+    if program and not os.access(program, os.X_OK): raise LocalModelError(f'{name}: {program}: no program that can be run; `program` and TROUTER_LLAMA_SERVER name a llama-server')
+    if not program and importlib.util.find_spec('xllamacpp') is None: raise LocalModelError(f'{name}: local models need xllamacpp: pip install "trouter[local]"')
     folder = tempfile.TemporaryDirectory(prefix='trouter-')
     command = [sys.executable, '-m', 'trouter.pool.local', '--gguf', str(path), '--name', name, '--address-file', f'{folder.name}/address']
     for key, value in dict(port=port, threads=threads, parallel=parallel, context=context).items(): command += [f'--{key}', str(value)]
-    if chat_template: command += ['--chat-template', chat_template]
+    command += [x for key, value in (('--chat-template', chat_template), ('--program', program)) if value for x in (key, str(value))]
     root = str(Path(importlib.util.find_spec('trouter').origin).parents[1])  # the child imports the package that this process uses
     env = os.environ | {'PYTHONPATH': os.pathsep.join(filter(None, [root, os.environ.get('PYTHONPATH')]))}
     with open(f'{folder.name}/log', 'wb') as log:
