@@ -1,6 +1,6 @@
 """Have a local model choose among the local models for every shipped question, and keep its choices.
 
-    python scripts/prompt_llm.py --out nbs/experiments/results/prompt_llm.parquet [--threads 1]
+    python scripts/prompt_llm.py --out trouter/data/local/prompt_llm.parquet [--threads 1]
 
 Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences. What stands in --out is not asked again, so that the work can be
 done in parts (--minutes).

@@ -20,12 +20,13 @@ The items are read by the package's own parser, and WORK is Python whose last li
 their WORK, choices and short texts for their form; then near-duplicates (cosine above 0.9, in a profile and across all of them) are thrown out. What is wrong is printed, and
 `build` takes only what is right. Pairs that stand in --out and whose subcategory has no text in SOURCES are kept.
 """
-import argparse, ast, json, re, sys, textwrap
+import argparse, ast, hashlib, json, re, sys, textwrap
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from trouter.outcomes.sandbox import run_tests
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from trouter.outcomes.sandbox import run_tests  # noqa: E402
 from trouter.outcomes.scoring import extract_number
 from trouter.outcomes.synthetic import BRIEF_FORMS, questions_of, verify_pair
 from trouter.pool.models import write_atomically
@@ -142,15 +143,21 @@ def build(sources, out, say=print):
     say(f'{taxonomy!r}: {len(rows)} pairs; nodes with fewer than 8: {sum(per_node[n.id] < 8 for n in taxonomy.leaves)}; types: {dict(Counter(p.answer_type for p, _ in rows))}')
 
 
-def questions(folder, out, sampled, draws, seed=0):
-    "The questions as JSON lines, the first pairs of all nodes before the second ones; a fixed choice of them is to be answered more than once."
-    import random
+def ask_order(pairs):
+    "The first pairs of all levels before the second ones; questions on one long passage one after the other, so that a server that remembers the last prompt reads it once."
+    place, groups = Counter(), {}
+    for i, p in enumerate(pairs):
+        place[p.type_id] += 1
+        passage = p.question[:200] if len(p.question.split()) > 250 else p.id
+        groups.setdefault(passage, (place[p.type_id], i, []))[2].append(p)
+    return [p for _, _, group in sorted(groups.values(), key=lambda g: g[:2]) for p in group]
+
+
+def questions(folder, out, sampled, draws):
+    "The questions as JSON lines; a fixed choice of them, by the hash of their ids, is to be answered more than once."
     taxonomy, pairs = Taxonomy.read(folder/'taxonomy.json'), read_pairs(folder/'pairs.jsonl')
-    chosen = set(random.Random(seed).sample(sorted(p.id for p in pairs), min(sampled, len(pairs))))
-    place = Counter()
-    def rank(p): place[p.type_id] += 1; return place[p.type_id]
-    ranked = sorted(((rank(p), i, p) for i, p in enumerate(pairs)), key=lambda r: r[:2])
-    asked = [replace(q, samples=draws - 1 if q.query_id in chosen else 0) for q in questions_of([p for *_, p in ranked], taxonomy, BRIEF_FORMS)]
+    chosen = set(sorted((p.id for p in pairs), key=lambda i: hashlib.sha256(i.encode()).digest())[:sampled])
+    asked = [replace(q, samples=draws - 1 if q.query_id in chosen else 0) for q in questions_of(ask_order(pairs), taxonomy, BRIEF_FORMS)]
     write_atomically(out, ''.join(json.dumps({k: v for k, v in (asdict(q) | q.extra).items() if v is not None and k != 'extra'}, ensure_ascii=False) + '\n' for q in asked))
     print(f'{len(asked)} questions, {sum(1 + q.samples for q in asked)} answers of each model: {out}')
 

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'RULES', 'REAL', 'scaled', 'cold_parts', 'check_pools', 'rows_of', 'cold_start', 'run_rows', 'recovered',
-           'ColdReport']
+           'ColdReport', 'PromptChoices', 'load_prompt_choices']
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #f2fd8885
 import numpy as np
@@ -10,7 +10,8 @@ import pandas as pd
 
 from .evaluate import Report, attempt, describe, name_routers, per_query_sum, summarise, warm_up
 from ..outcomes.table import OutcomeArrays
-from ..outcomes.utility import PREFERENCES, CostScale
+from ..outcomes.utility import PREFERENCES, CostScale, Preference, utility
+from ..rivals.prompt import RecordedChoices
 from ..routing.encoder import Encoder
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #5566ab4c
@@ -24,7 +25,7 @@ def scaled(train, valid, scale: CostScale | None) -> tuple:
 
 
 def cold_parts(
-    source: OutcomeArrays,    # synthetic outcomes
+    source,                   # synthetic `OutcomeArrays`, or a function seed -> (train, valid) that gives them
     seed: int,
     yardstick: CostScale,
     scale: str = 'own',       # see SCALES
@@ -32,12 +33,14 @@ def cold_parts(
 ) -> tuple:
     "(train, valid) of a synthetic set."
     if scale not in SCALES: raise ValueError(f'scale must be one of {", ".join(SCALES)}, got {scale!r}')
-    return scaled(*source.split((share, 1 - share), seed), None if scale == 'own' else yardstick)
+    parts = source(seed) if callable(source) else source.split((share, 1 - share), seed)
+    return scaled(*parts, None if scale == 'own' else yardstick)
 
 
 def check_pools(real: OutcomeArrays, sources: dict):
     "Raises `ValueError` where a source does not hold the outcomes of the same candidates in the same order."
     for name, source in sources.items():
+        source = source(0)[0] if callable(source) else source
         if list(source.models) != list(real.models): raise ValueError(f'the source {name!r} holds the models {", ".join(source.models)}; the real set holds {", ".join(real.models)}. Select one pool for both')
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #0c6ce25a
@@ -54,7 +57,7 @@ def rows_of(routers, sources, real_routers) -> dict:
 
 def cold_start(
     real: OutcomeArrays,
-    sources: dict,               # name -> synthetic `OutcomeArrays` of the same models
+    sources: dict,               # name -> synthetic `OutcomeArrays` of the same models, or a function seed -> (train, valid)
     routers,                     # as for `evaluate`
     real_routers=('trouter',),   # those that are trained on real questions too
     scale: str = 'own',          # by which the cold routers learn and decide; see SCALES
@@ -65,9 +68,10 @@ def cold_start(
     seeds, encoder = list(range(seeds)) if isinstance(seeds, int) else list(seeds), encoder or Encoder(progress=progress)
     named = lambda specs: {k: v for k, v in name_routers(specs).items() if k != 'oracle' and (k != 'best-single' or specs is routers)}
     rows = rows_of(named(routers), sources, named(real_routers))
-    warm_up(encoder, [q for a in (real, *sources.values()) for q in a.queries])
+    size = {n: [len(part) for part in (s(0) if callable(s) else [s])] for n, s in sources.items()}
+    warm_up(encoder, [q for a in (real, *(s for s in sources.values() if not callable(s))) for q in a.queries])
     runs, skipped, ids = run_rows(rows, real, sources, scale, seeds, fractions, encoder, progress)
-    settings = describe(real, seeds, fractions, 'pool', PREFERENCES, encoder, resamples) | {'skipped': skipped, 'scale': scale, 'sources': {n: {'n': len(s), 'task_types': len(s.types)} for n, s in sources.items()}}
+    settings = describe(real, seeds, fractions, 'pool', PREFERENCES, encoder, resamples) | {'skipped': skipped, 'scale': scale, 'sources': size}
     return ColdReport(summarise(runs, ids, PREFERENCES, resamples), settings, None).with_runs(runs, ids, resamples)
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #b4987a45
@@ -124,3 +128,26 @@ class ColdReport(Report):
             rows[name] = {'utility sum': r['mean'], 'low': r['low'], 'high': r['high'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'),
                           **{f'U {p}': v['mean'] for p, v in row['utility'].items()}, **{f'perf {p}': v['mean'] for p, v in row['performance'].items()}, 'cost balanced': row['cost']['balanced']['mean']}
         return pd.DataFrame(rows).T.astype(float)
+
+# %% ../../nbs/experiments/03_cold_start.ipynb #9712d54d
+class PromptChoices(RecordedChoices):
+    "Recorded choices of `PromptLLM`, with the cost of asking the selector counted."
+    name = 'prompt-llm'
+
+    def __init__(self, table: pd.DataFrame, selector: str, encoder=None, seed: int = 0):   # `selector`: its name in the pool, for its prices
+        super().__init__(table, encoder, seed)
+        self.selector, self.tokens = selector, {(r.query, r.preference): (r.prompt_tokens, r.completion_tokens) for r in table.itertuples()}
+
+    def judge(self, test: OutcomeArrays, preference) -> dict:
+        "What the choices brought, per query: 'performance', 'cost' (normalised), 'currency', 'utility', each [n], and 'votes' [n, M]."
+        p, votes = Preference.parse(preference), self.scores(test.queries, preference)
+        asked = np.array([self.pool[self.selector].cost(*self.tokens[q, p.name]) for q in test.queries])
+        currency, performance = (votes * test.cost).sum(1) + asked, (votes * test.performance).sum(1)
+        cost = test.scale.normalise(currency[:, None], test.task_types)[:, 0]
+        return {'performance': performance, 'cost': cost, 'currency': currency, 'utility': utility(performance, cost, p), 'votes': votes}
+
+
+def load_prompt_choices() -> PromptChoices:
+    "What Qwen2.5-Coder-1.5B chose for the shipped real questions, asked by scripts/prompt_llm.py."
+    from importlib.resources import as_file, files
+    with as_file(files('trouter.data')/'local'/'prompt_llm.parquet') as path: return PromptChoices(pd.read_parquet(path), 'qwen2.5-coder-1.5b')

@@ -99,7 +99,7 @@ def outcomes_of(
     if hasattr(router, 'judge'):
         found = router.judge(test, preference)
         votes = found.pop('votes')
-        found['currency'] = None if test.cost is None else (votes * test.cost).sum(1)
+        found.setdefault('currency', None if test.cost is None else (votes * test.cost).sum(1))
         return {**found, 'calls': dict(zip(test.models, np.nanmean(votes, 0).tolist()))}
     choice = np.asarray(router.choose(test.queries, preference))
     if choice.shape != (len(test),) or choice.min() < 0 or choice.max() >= len(test.models): raise ValueError(f'`choose` must give one column number per query, got shape {choice.shape}')

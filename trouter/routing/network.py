@@ -54,18 +54,19 @@ def step_seconds(
 
 # %% ../../nbs/routing/05_network.ipynb #b435bb1c
 def fit_network(
-    train,       # (E [n, d], y [n], Y [n, G]) arrays; y = -1 where the type is unknown
+    train,       # (E [n, d], y [n], Y [n, G]) arrays; y = -1 where the type is unknown; y [n, K] for distributions over types
     valid,       # the same for validation
     D,           # [K, d] embeddings of the type texts
     sizes: dict,             # arguments of `TaskNetwork`
     ce_weight=1., metric_weight=1.,   # weights of the two terms of (10)
     lr=1e-4, batch_size=32, epochs=200, patience=3, seed=0, progress=False,
+    network=TaskNetwork,     # the class; another one must have the same `forward`
 ) -> tuple[TaskNetwork, list]:
     "The trained network and its history of (training, validation) losses."
     torch.manual_seed(seed)
     data = [[torch.as_tensor(np.asarray(a, np.float32 if a.dtype.kind == 'f' else np.int64)) for a in part] for part in (train, valid)]
     D = torch.as_tensor(D)
-    net = TaskNetwork(D.shape[1], train[2].shape[1], **sizes)
+    net = network(D.shape[1], train[2].shape[1], **sizes)
     def loss(rows):
         E, y, Y = data[1] if rows is None else [a[rows] for a in data[0]]
         logits, h = (torch.cat(parts) for parts in zip(*(net(part, D) for part in E.split(128))))   # validation in parts: n K hidden units fill the memory

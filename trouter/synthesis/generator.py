@@ -33,6 +33,7 @@ class Start:
     "What the generator starts from."
     domains: tuple = ()      # dictionaries with name, definition and, where given, example
     application: str = ''    # a paragraph out of which domains are derived
+    taxonomy: Taxonomy | None = None   # one that is there already: only pairs are to be written
 
 
 def check_domain(entry, where: str) -> dict:
@@ -47,13 +48,15 @@ def check_domain(entry, where: str) -> dict:
 
 # %% ../../nbs/synthesis/03_generator.ipynb #f4dedea2
 def read_domains(
-    source,  # a .yaml or .json file, a list of dictionaries, a `Start`, or 'seed' for the six domains of the paper
+    source,  # a .yaml or .json file, a list of dictionaries, a `Start`, 'seed' for the six domains of the paper; or a `Taxonomy` or its file
 ) -> Start:
     "What to start from. Raises `DomainsError` naming file and entry."
     if isinstance(source, Start): return source
+    if isinstance(source, Taxonomy): return Start(taxonomy=source)
     if isinstance(source, str) and source == 'seed': return Start(tuple(SEED_DOMAINS))
     where, data = 'domains', source
     if isinstance(source, (str, Path)): where, data = str(source), _read(Path(source))
+    if isinstance(data, dict) and 'nodes' in data: return Start(taxonomy=Taxonomy.from_dict(data))
     if isinstance(data, list): data = {'domains': data}
     if not isinstance(data, dict) or not (data.get('domains') or data.get('application')): raise DomainsError(f'{where}: expected a list under `domains`, a paragraph under `application`, or both')
     unknown = sorted(set(data) - {'domains', 'application'})

@@ -52,6 +52,7 @@ REVISIONS, LOST = .25, .1     # share of reviews that lead to a revision; share 
 
 def nodes_expected(start: Start, settings: Settings) -> dict:
     "How many nodes each level will have at most."
+    if start.taxonomy is not None: return start.taxonomy.counts()
     D = len(start.domains) + settings.domains
     return {'domain': D, 'subcategory': D * settings.subcategories, 'difficulty': D * settings.subcategories * settings.levels}
 
@@ -74,9 +75,10 @@ def stage_calls(start: Start, settings: Settings) -> list[tuple]:
         revisions = math.ceil(reviews * REVISIONS)
         rows.append((f'{name}: revisions', revisions, prompt_tokens('revise', items=most), most * TOKENS['ITEM']))
         rows.append((f'{name}: comparisons', revisions, prompt_tokens('compare', set_a=most, set_b=most), TOKENS['CHOICE']))
-    if s.domains: level('domains', 'derive domains' if start.application else 'domains', 1, s.domains)
-    level('subcategories', 'subcategories', n['domain'], s.subcategories)
-    level('difficulty levels', 'difficulty', n['subcategory'], s.levels)
+    if start.taxonomy is None:
+        if s.domains: level('domains', 'derive domains' if start.application else 'domains', 1, s.domains)
+        level('subcategories', 'subcategories', n['domain'], s.subcategories)
+        level('difficulty levels', 'difficulty', n['subcategory'], s.levels)
     calls = math.ceil(s.pairs / s.batch / (1 - LOST)) * n['difficulty']
     if s.pairs: rows.append(('pairs', calls, prompt_tokens('pairs', asked='x' * 60 * min(16, s.pairs // 2)), s.batch * TOKENS['PAIR']))
     return [row for row in rows if row[1]]
@@ -206,7 +208,7 @@ class Building:
     def __init__(self, start: Start, llm: LLM, settings: Settings, encode=None, verify=None, threads=None, progress=True):
         self.start, self.llm, self.settings, self.verify, self.progress = start, llm, settings, verify, progress
         self.threads = threads or getattr(llm.client, 'concurrency', 1)
-        self.watch, self.lock, self.out = Watch(), Lock(), Synthesis(Taxonomy().with_children(None, start.domains))
+        self.watch, self.lock, self.out = Watch(), Lock(), Synthesis(start.taxonomy or Taxonomy().with_children(None, start.domains))
         self._encode, self.out.seconds['embedding'] = encode, 0.
 
     def timed(self, stage: str, function, *args):
@@ -289,7 +291,7 @@ class Run(Writing):
 
 # %% ../../nbs/synthesis/06_synthesize.ipynb #d4ed5a72
 def synthesize(
-    domains,                          # as `read_domains` takes them: a file, a list, 'seed'
+    domains,                          # as `read_domains` takes them: a file, a list, 'seed', or a `Taxonomy` for which pairs are to be written
     llm: LLM,
     out=None,                         # folder for the artefacts; None = nothing is written
     settings: Settings = Settings(),
@@ -301,10 +303,10 @@ def synthesize(
 ) -> Synthesis:
     "Taxonomy and pairs from descriptions of domains (TRouter, section 3.2). Goes on after an interruption, from the client's cache. Raises `DomainsError`."
     start, out = read_domains(domains), Path(out) if out else None
-    if not start.domains and not settings.domains: raise DomainsError('domains are to be derived from the application, and the limit of domains is 0; allow at least one')
+    if not start.domains and not settings.domains and start.taxonomy is None: raise DomainsError('domains are to be derived from the application, and the limit of domains is 0; allow at least one')
     run = Run(start, llm, settings, encode, verify, threads, progress)
     stages = [('domains', run.add_domains), ('subcategories', lambda: run.add_level(0)), ('difficulty levels', lambda: run.add_level(1))]
-    for name, stage in stages:
+    for name, stage in stages if start.taxonomy is None else []:
         if not run.watch.halted: run.timed(name, stage)
         if out: run.out.taxonomy.write(out/'taxonomy.json')
     run.compare_siblings()
