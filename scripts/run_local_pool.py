@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from trouter.outcomes.collect import gather, plan, read_lines, read_questions  # noqa: E402
+from trouter.outcomes.collect import gather, identity, identity_of, plan, read_lines, read_questions  # noqa: E402
 from trouter.outcomes.table import Outcomes  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
 from trouter.pool.local import PLAIN_TEMPLATE, few_shot, find_model, measure_cpu_price, serve  # noqa: E402
@@ -72,7 +72,8 @@ def run(name, questions, args):
         pool, stop, out = Pool([server.candidate]), threading.Event(), args.out/f'{name}.jsonl'
         calls = plan(questions, pool, prompt=(lambda q, m: base_prompt(q)) if base else None, seed=args.seed, extra={'top_logprobs': 1, 'cache_prompt': True})
         with ChatClient(pool, concurrency=1, timeout=600, progress=False) as client:
-            left = len(calls) - len(read_lines(out, repair=False))
+            done = {identity_of(r) for r in read_lines(out, repair=False)}
+            left = sum(identity(c, pool) not in done for c in calls)
             threading.Thread(target=watch, args=(client, name, left, stop), daemon=True).start()
             try: records = gather(calls, pool, out, client, scorer=None, show=lambda line: say(f'{name}: {line}'))
             finally: stop.set()

@@ -12,6 +12,8 @@ import argparse, hashlib, json, sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from scipy.stats import beta
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from trouter.outcomes.scoring import score  # noqa: E402
@@ -46,12 +48,12 @@ def read_check():
 
 
 def check_table(pairs):
-    "Per level: checked, agreed at once, faults of the set, error rate."
+    "Per level: checked, agreed at once, faults of the set, still open."
     by_id, rows = {p.id: p for p in pairs}, defaultdict(Counter)
     for i, r in read_check().items():
         if i not in by_id: continue     # thrown out since
         same = agrees(by_id[i], r['answer'])
-        rows[level_of(by_id[i])].update(checked=1, same=same, fault=not same and r.get('verdict') in FAULTS, open=not same and not r.get('verdict'))
+        rows[level_of(by_id[i])].update(checked=1, same=same and r.get('verdict') not in FAULTS, fault=r.get('verdict') in FAULTS, open=not same and not r.get('verdict'))
     return {level: rows[level] for level in DIFFICULTIES if level in rows}
 
 
@@ -63,7 +65,10 @@ def card():
     pairs, taxonomy, checks = synthetic_pairs('strong'), synthetic_taxonomy('strong'), check_table(synthetic_pairs('strong'))
     made, counts, kinds = composition(pairs, taxonomy), taxonomy.counts(), Counter(p.answer_type for p in pairs)
     per_level = Counter(p.type_id for p in pairs)
+    works = {r['id']: r['work'] for r in map(json.loads, (synthetic_folder('strong')/'work.jsonl').read_text().splitlines())}
+    plain = sum(works[p.id].strip() == p.answer.strip() for p in pairs if p.answer_type == 'number')
     total = sum(checks.values(), Counter())
+    upper = float(beta.ppf(.975, total['fault'] + 1, total['checked'] - total['fault'])) if total['checked'] else 1.
     rows = [[level, c['checked'], c['same'], c['checked'] - c['same'] - c['fault'] - c['open'], c['fault'], f'{c["fault"] / c["checked"]:.1%}'] for level, c in {**checks, 'all': total}.items() if c['checked']]
     return f'''# Data card: the synthetic set `strong`
 
@@ -79,7 +84,7 @@ Six domains are the paper's seeds; language and translation, science, logical re
 
 ## What was checked by machine
 
-- {kinds['number']} numbers were computed anew by Python code, which is in `work.jsonl`. For a number that is read off a text or is a plain fact the code is the number itself; there the check is none.
+- {kinds['number']} numbers were computed anew by Python code, which is in `work.jsonl`. For {plain} of them, read off a text or plain facts, the code is the number itself; there the check is none.
 - {kinds['code']} functions were run against their tests in the sandbox.
 - {kinds['choice']} choices and {kinds['short text']} short texts were checked for their form.
 - No two pairs have a similarity above 0.9, inside a level or across levels; questions on one long passage, which the encoder cannot tell apart, are held against each other by their words.
@@ -87,7 +92,7 @@ Six domains are the paper's seeds; language and translation, science, logical re
 ## The second check
 
 {total['checked']} short texts and choices, spread over the levels of difficulty by `scripts/strong_card.py --sample`, were solved a second time from the question alone, by the same kind of model in new conversations. Where the two answers differed, the pair was judged once more: the set is right, another wording is as fair (it counts as right), or the pair is at fault, because
-its answer is wrong or its question allows another one. Faults that were found are repaired or taken out, so the rate speaks of what was not looked at. A model that checks its own kind shares its blind spots: the true rate may be higher.
+its answer is wrong or its question allows another one. Faults that were found were repaired, so the rate speaks of the pairs that were not looked at: {upper:.1%} is the upper end of its 95% interval over all levels (Clopper and Pearson). A model that checks its own kind shares its blind spots: the true rate may be higher.
 
 {markdown(['level', 'checked', 'same answer', 'set right or wording', 'pair at fault', 'error rate'], rows)}
 

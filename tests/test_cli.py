@@ -8,7 +8,7 @@ import pytest
 import trouter
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ['demo', 'train', 'route', 'evaluate', 'inspect', 'bench']
+COMMANDS = ['demo', 'reproduce', 'train', 'route', 'evaluate', 'inspect', 'bench']
 ENV = {**os.environ, 'HF_HUB_OFFLINE': '1', 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), 'COLUMNS': '200'}
 
 

@@ -12,6 +12,7 @@ from trouter.synthesis.taxonomy import Taxonomy
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'scripts'))
+from strong_card import card, check_table  # noqa: E402
 from strong_set import work_fault  # noqa: E402
 
 FOLDER = ROOT/'trouter'/'data'/'strong'
@@ -29,6 +30,7 @@ def test_the_taxonomy_has_three_full_levels():
 def test_pairs_belong_to_levels_and_differ():
     leaves = {n.id for n in TAXONOMY.leaves}
     assert {p.type_id for p in PAIRS} <= leaves and max(Counter(p.type_id for p in PAIRS).values()) <= 12
+    assert min(Counter(p.type_id for p in PAIRS)[n] for n in leaves) >= 8
     assert len({' '.join(p.question.lower().split()) for p in PAIRS}) == len(PAIRS)
     assert not any('{{' in p.question for p in PAIRS if p.answer_type != 'code'), 'a passage was not put in'
 
@@ -50,3 +52,9 @@ def test_reference_answers_score_one():
         assert verify_pair(pair) is None, pair.id
         answer = json.loads(pair.answer)[0] if pair.answer.startswith('["') else f'```python\n{pair.answer}\n```' if pair.answer_type == 'code' else pair.answer
         assert default_scorer(question, answer) == pytest.approx(1), (pair.id, answer)
+
+
+def test_the_data_card_is_of_this_set():
+    assert (FOLDER/'CARD.md').read_text() == card()
+    checks = check_table(PAIRS)
+    assert sum(c['checked'] for c in checks.values()) >= 300 and not any(c['open'] for c in checks.values())
