@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['SETS', 'DIFFICULTIES', 'synthetic_folder', 'synthetic_taxonomy', 'synthetic_pairs', 'load_synthetic',
-           'synthetic_arrays', 'composition', 'by_difficulty']
+           'synthetic_arrays', 'composition', 'by_difficulty', 'long_grades']
 
 # %% ../../nbs/outcomes/08_synthetic_sets.ipynb #92171ac1
 import json
@@ -74,3 +74,8 @@ def by_difficulty(
     means.columns.name = None
     means.insert(0, 'questions', records.groupby(level)['query_id'].nunique())
     return means
+
+# %% ../../nbs/outcomes/08_synthetic_sets.ipynb #c7aa12de
+def long_grades() -> pd.DataFrame:
+    "The 100 long answers of the strong set that were graded by reading: query_id, model, first and second grade, the first reader's reason."
+    return pd.read_json(synthetic_folder('strong')/'long_grades.jsonl', lines=True)
