@@ -36,7 +36,7 @@ def make_trouter(encoder=None, seed=0, **settings) -> Router:
 
 SIMPLE = {cls.name: cls for cls in (MetricRouter, KNN, Ridge, StaticTable, TrueTable, Random, Cheapest, Dearest, Smallest, Largest, Adaptive, BestSingle, Oracle, ReachableOracle)}
 ROUTERS = ['trouter', *SIMPLE]
-FORMS = ('paper', 'code', 'plain')
+FORMS = ('paper', 'code', 'plain', 'slopes')
 
 
 def make_router(

@@ -52,8 +52,9 @@ def shrink(
     square = np.stack([np.bincount(group, y * y, minlength=k) for y in Y.T], 1)
     seen = count > 0
     mean = np.where(seen[:, None], total / np.maximum(count, 1)[:, None], parent)
-    s2 = np.maximum((square - count[:, None] * mean ** 2).sum(0), 0) / max((count - 1).clip(0).sum(), 1)
-    tau2 = ((mean - parent)[seen] ** 2 - s2 / count[seen, None]).mean(0)
+    spread, freedom = ((mean - parent)[seen] ** 2).mean(0), (count - 1).clip(0).sum()
+    s2 = np.maximum((square - count[:, None] * mean ** 2).sum(0), 0) / freedom if freedom else spread / 2   # one record a group: noise and difference cannot be told apart
+    tau2 = spread - (s2 / count[seen, None]).mean(0)
     strength = s2 / np.maximum(tau2, np.maximum(s2, 1e-12) / 1e4)
     estimate = (count[:, None] * mean + strength * parent) / np.maximum(count[:, None] + strength, 1e-12)
     return np.where(seen[:, None], estimate, parent), strength, count

@@ -14,7 +14,7 @@ import torch
 from ..outcomes.table import OutcomeArrays
 from ..outcomes.utility import PREFERENCES, Preference, best_single, gap_closed, oracle_choice, paired_bootstrap, realised, utility
 from ..pool.models import CandidateModel, Pool
-from .difficulty import Slopes, fit_slopes, surface_features
+from .difficulty import LengthCost, Slopes, fit_length_cost, fit_slopes, surface_features
 from .encoder import Encoder
 from .metrics import CellTable, MLPHeads, mix
 from .network import PairPosterior, fit_network
@@ -30,7 +30,8 @@ FORMS = {
 }
 DEFAULTS = dict(d_tower=256, layers=1, head_layers=1, hidden=256, dropout=0., temperature=.07,          # networks
                 lr=1e-4, batch_size=32, epochs=200, patience=3, ce_weight=1., metric_weight=1.,         # their training, loss (10)
-                l2=3e-6)                                                                                # the logistic recogniser
+                l2=3e-6,                                                                                # the logistic recogniser
+                length_cost=False)                                                                      # is the cost of a query's length put in? see `LengthCost`
 
 
 def settings_of(form: str, **changes) -> dict:
@@ -42,6 +43,7 @@ def settings_of(form: str, **changes) -> dict:
     out.update(changes)
     for key, allowed in (('recogniser', ('logistic', 'pair')), ('heads', ('table', 'mlp'))):
         if out[key] not in allowed: raise ValueError(f'{key} must be one of {", ".join(allowed)}, got {out[key]!r}')
+    if out['length_cost'] and out['heads'] != 'table': raise ValueError("length_cost=True needs heads='table': the heads of the networks are bound to [0, 1]")
     return out
 
 # %% ../../nbs/routing/07_trouter.ipynb #c2116fc1
@@ -89,13 +91,18 @@ class TaskReader(MetricPredictor):
         super().__init__(encoder, seed)
         self.form, self.settings, self.fallback, self.progress = form, settings_of(form, **settings), fallback, progress
 
+    @property
+    def reads_surface(self) -> bool:
+        "Are surface features read beside the embedding?"
+        return bool(self.settings['slopes'] or self.settings.get('length_cost'))
+
     def _embedding(self, F): return F[:, :self.d] if F.shape[1] > self.d else F
 
     def features(self, queries) -> np.ndarray:
-        "What the model reads: the embedding, and the surface features where the form has slopes. [n, d] or [n, d + 13]."
+        "What the model reads: the embedding, and the surface features where slopes or the known part of the cost need them. [n, d] or [n, d + 13]."
         if isinstance(queries, np.ndarray): return queries
         E = super().embed(queries)
-        return np.hstack([E, surface_features(queries)]).astype(np.float32) if self.settings['slopes'] else E
+        return np.hstack([E, surface_features(queries)]).astype(np.float32) if self.reads_surface else E
 
     def prepare(self, queries): return self.features(queries)
 
@@ -112,10 +119,10 @@ class TaskModel(TaskReader):
         F = self.features(queries)
         l = self.recogniser.posterior(self._embedding(F))
         h = l @ self.table.reshape(len(self.types), -1)
-        if self.slopes is not None:
-            if F.shape[1] == self.d: raise ValueError("this form reads surface features too: give texts, or the array of `features(texts)`, not bare embeddings")
-            h = h + self.slopes.correction(F[:, self.d:], l)
+        if self.reads_surface and F.shape[1] == self.d: raise ValueError("this form reads surface features too: give texts, or the array of `features(texts)`, not bare embeddings")
+        if self.slopes is not None: h = h + self.slopes.correction(F[:, self.d:], l)
         h = h.reshape(len(F), len(self.models), -1)
+        if self.length is not None: h[..., self.metrics.index('cost')] += self.length.part(F[:, self.d:])
         metric = dict(zip(self.metrics, np.moveaxis(h, 2, 0)))
         extra = {k: metric[k] * (high - low) + low for k, (low, high) in self.ranges.items()}
         cost = np.maximum(metric['cost'], 0) if 'cost' in metric else None
@@ -151,12 +158,22 @@ class FittedTaskModel(ModuleFitting):
         F, F_valid = self.features(train.queries), self.features(valid.queries)
         self.d = super().embed(train.queries[:1]).shape[1]
         y, y_valid = self.labels(train), self.labels(valid)
-        G = Y.shape[1] * Y.shape[2]
-        data = (F[:, :self.d], y, Y.reshape(len(y), G)), (F_valid[:, :self.d], y_valid, targets(valid, self.ranges)[1].reshape(len(y_valid), G))
+        self.length = self._fit_length(F, y, Y)
+        Y, Y_valid, G = self._without_length(F, Y), self._without_length(F_valid, targets(valid, self.ranges)[1]), Y.shape[1] * Y.shape[2]
+        data = (F[:, :self.d], y, Y.reshape(len(y), G)), (F_valid[:, :self.d], y_valid, Y_valid.reshape(len(y_valid), G))
         self._fit_modules(*data, data_valid_is_train=valid is train)
         self.table = self.table.reshape(len(self.types), len(self.models), -1)
         known = y >= 0
         self.slopes = fit_slopes(F[known, self.d:].astype(float), y[known], Y[known], self.table, self.types) if self.settings['slopes'] else None
+
+    def _fit_length(self, F, y, Y):
+        if not self.settings['length_cost'] or 'cost' not in self.metrics: return None
+        return fit_length_cost(F[:, self.d:], Y[..., self.metrics.index('cost')], [self.types[k].rpartition('/')[0] if k >= 0 else '' for k in y])
+
+    def _without_length(self, F, Y):
+        if self.length is None: return Y
+        Y = Y.copy(); Y[..., self.metrics.index('cost')] -= self.length.part(F[:, self.d:])
+        return Y
 
     def labels(self, arrays) -> np.ndarray:
         "Type numbers [n]; -1 where the type is unknown to the router."
@@ -170,11 +187,12 @@ def fit_report(router, train, valid) -> dict:
     judged = valid if held_out else train
     F = router.features(judged.queries)
     cell = router.table[router.recogniser.posterior(router._embedding(F)).argmax(1)]
-    cost = router.metrics.index('cost') if 'cost' in router.metrics else None
+    cost = cell[..., router.metrics.index('cost')] if 'cost' in router.metrics else None
+    if router.length is not None: cost = cost + router.length.part(F[:, router.d:])
     rows = {}
     for name, p in PREFERENCES.items():
         single = best_single(train, p)
-        static = utility(cell[..., 0], None if cost is None else cell[..., cost], p).argmax(1)
+        static = utility(cell[..., 0], cost, p).argmax(1)
         choice = {'router': router.pick(MetricPredictor.scores(router, F, p)), 'best single': np.full(len(judged), single), 'static table': static,
                   'oracle': oracle_choice(judged.performance, judged.normalised_cost, p)}
         u = {k: realised(judged, c, p)['utility'] for k, c in choice.items()}
@@ -213,7 +231,7 @@ class Corrected(FittedTaskModel):
     "Cells set by hand."
 
     def correct(self, task_type: str, model: str, performance: float | None = None, cost: float | None = None):
-        "Set the cell (task type, model) by hand; `cost` is in currency. Raises `ValueError` for unknown names or values out of range."
+        "Set the cell (task type, model) by hand; `cost` is in currency, with `length_cost` that of a query of average length. Raises `ValueError` for unknown names or values out of range."
         for value, known, what in ((task_type, self.types, 'task type'), (model, self.models, 'model')):
             if value not in known: raise ValueError(f'unknown {what} {value!r}; known: {", ".join(known[:8])}{", ..." if len(known) > 8 else ""}')
         t, m, before = self.types.index(task_type), self.models.index(model), {}
@@ -233,6 +251,7 @@ class Maintained(Corrected):
     def add_model(self, candidate: CandidateModel, probes: OutcomeArrays):
         "Take up a new model from its outcomes on probe queries (only its column is read). The recogniser and the other models stay as they are."
         if candidate.name in self.models: raise ValueError(f'{candidate.name} is already in the pool')
+        if self.with_cost and self.pool is not None and candidate.currency != self.pool.currency: raise ValueError(f'{candidate.name} has prices in {candidate.currency}, this router works in {self.pool.currency}; give both in one currency')
         if candidate.name not in probes.models: raise ValueError(f'the probes hold no outcome of {candidate.name}')
         column = [probes.models.index(candidate.name)]
         one = replace(probes, models=[candidate.name], performance=probes.performance[:, column], cost=None if probes.cost is None else probes.cost[:, column],
@@ -243,7 +262,17 @@ class Maintained(Corrected):
             if one.cost is None: raise ValueError(f'this router predicts cost, and the probes of {candidate.name} have none')
             one.normalised_cost = self.scale.normalise(one.cost, [self.types[k] for k in y])
         Y = targets(one, self.ranges)[1]
+        if self.length is not None:
+            F, slope = self.features(one.queries)[:, self.d:], self._new_slope(candidate)
+            Y[:, 0, self.metrics.index('cost')] -= LengthCost([slope], self.length.centre).part(F)[:, 0]
+            self.length = LengthCost([*self.length.slope, slope], self.length.centre)
         self._append(candidate, one, self._new_heads(l, y, Y[:, 0]))
+
+    def _new_slope(self, candidate):
+        "The slope of the cost of a newcomer: that of the others, in proportion to the price of a prompt token; 0 where that price is unknown or the others have none."
+        if self.pool is None or not candidate.input_price: return 0.
+        rates = [b / m.input_price for b, m in zip(self.length.slope, self.pool) if m.input_price]
+        return float(np.mean(rates) * candidate.input_price) if rates else 0.
 
     def _new_heads(self, l, y, Y):
         if self.settings['heads'] == 'table': return CellTable.fit(y, Y, self.types).values
@@ -315,6 +344,7 @@ def router_state(router: TRouter) -> tuple[dict, dict]:
     rec = {'W': r.W, 'b': r.b, 'T': np.array([r.temperature])} if isinstance(r, LogisticRecogniser) else r.arrays
     tensors = {'table': router.table, 'single_means': router.single_means, 'behind': router.behind.astype(np.uint8), **{f'recogniser.{k}': v for k, v in rec.items()}}
     if router.slopes is not None: tensors |= {f'slopes.{k}': v for k, v in router.slopes.arrays.items()} | {'slopes.task_of_type': router.slopes.task_of_type}
+    if router.length is not None: tensors |= {'length.slope': router.length.slope, 'length.centre': np.array([router.length.centre])}
     if router.type_embeddings is not None: tensors['type_embeddings'] = router.type_embeddings
     config = {k: getattr(router, k) for k in ('form', 'settings', 'types', 'types_texts', 'metrics', 'ranges', 'd', 'fallback', 'corrections', 'report')}
     return config, tensors
@@ -327,10 +357,11 @@ def restore_state(router: TRouter, config: dict, tensors: dict):
     part = lambda prefix: {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     router.table, router.single_means, router.behind = tensors['table'], tensors['single_means'], tensors['behind'].astype(bool)
     if router.table.shape != (len(router.types), len(router.models), len(router.metrics)): raise TypeError(f'a table of shape {router.table.shape} for {len(router.types)} types and {len(router.models)} models')
-    rec, slopes = part('recogniser.'), part('slopes.')
+    rec, slopes, length = part('recogniser.'), part('slopes.'), part('length.')
     if router.settings['recogniser'] == 'logistic':
         router.recogniser = LogisticRecogniser(router.settings['l2'])
         router.recogniser.W, router.recogniser.b, router.recogniser.temperature = rec['W'], rec['b'], float(rec['T'][0])
     else: router.recogniser = PairPosterior(rec)
     router.slopes = Slopes({k: v for k, v in slopes.items() if k != 'task_of_type'}, slopes['task_of_type']) if slopes else None
+    router.length = LengthCost(length['slope'], length['centre'][0]) if length else None
     router.type_embeddings = tensors.get('type_embeddings')
