@@ -1173,6 +1173,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'trouter/routing/recognition.py'),
                                              'trouter.routing.recognition.fit_temperature': ( 'routing/recognition.html#fit_temperature',
                                                                                               'trouter/routing/recognition.py'),
+                                             'trouter.routing.recognition.one_thread': ( 'routing/recognition.html#one_thread',
+                                                                                         'trouter/routing/recognition.py'),
                                              'trouter.routing.recognition.softmax': ( 'routing/recognition.html#softmax',
                                                                                       'trouter/routing/recognition.py'),
                                              'trouter.routing.recognition.tower': ( 'routing/recognition.html#tower',
