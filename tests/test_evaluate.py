@@ -247,3 +247,13 @@ def test_make_router():
 def test_every_trouter_form():
     pytest.importorskip('trouter.routing.trouter')
     for form in module.FORMS: assert make_router(f'trouter:{form}').form == form
+
+
+def test_what_a_router_learns_in_one_split_is_not_known_in_the_next():
+    class Hoarder(Cheapest):
+        name = 'hoarder'
+        def __init__(self, encoder=None, seed=0): super().__init__(encoder, seed); self.seen = []
+        def _fit(self, train, valid):
+            assert not self.seen, 'something was left from another split'
+            self.seen += train.queries; super()._fit(train, valid)
+    assert 'hoarder' in run(world(n=80), [Hoarder()], seeds=3).routers

@@ -61,6 +61,7 @@ def fresh(
     elif isinstance(spec, type): router = spec(encoder=encoder, seed=seed)
     else:
         router = copy.copy(spec)
+        vars(router).update({k: copy.copy(v) for k, v in vars(spec).items() if isinstance(v, (list, dict, set, np.ndarray))})   # what one split learns, the next one must not know
         router.seed, router.encoder = seed, spec.encoder or encoder
     if hasattr(router, 'progress'): router.progress = False
     return router

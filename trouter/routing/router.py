@@ -78,6 +78,7 @@ class Deciding(Saved):
 
     def pick(self, scores) -> np.ndarray:
         "Column numbers [n] of the highest scores [n, M]. Ties go to the model that was cheaper in training."
+        if scores.ndim != 2 or scores.shape[1] != len(self.models): raise ValueError(f'{self.name}: scores must have the shape [n, {len(self.models)}], a column for each model, got {list(scores.shape)}')
         if not np.isfinite(scores).all(): raise ValueError(f'{self.name}: a predicted utility is not a finite number; check the training records and the embeddings')
         cheapest_first = np.argsort(self.mean_cost, kind='stable')
         s = scores[:, cheapest_first]
