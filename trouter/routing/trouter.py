@@ -251,7 +251,7 @@ class Maintained(Corrected):
     def add_model(self, candidate: CandidateModel, probes: OutcomeArrays):
         "Take up a new model from its outcomes on probe queries (only its column is read). The recogniser and the other models stay as they are."
         if candidate.name in self.models: raise ValueError(f'{candidate.name} is already in the pool')
-        if self.with_cost and self.pool is not None and candidate.currency != self.pool.currency: raise ValueError(f'{candidate.name} has prices in {candidate.currency}, this router works in {self.pool.currency}; give both in one currency')
+        if self.with_cost and self.pool is not None and candidate.priced and candidate.currency != self.pool.currency: raise ValueError(f'{candidate.name} has prices in {candidate.currency}, this router works in {self.pool.currency}; give both in one currency')
         if candidate.name not in probes.models: raise ValueError(f'the probes hold no outcome of {candidate.name}')
         column = [probes.models.index(candidate.name)]
         one = replace(probes, models=[candidate.name], performance=probes.performance[:, column], cost=None if probes.cost is None else probes.cost[:, column],
