@@ -321,7 +321,7 @@ def print_cold(report: dict):
                 for n, r in sorted(report['routers'].items(), key=lambda item: -item[1]['utility_sum']['mean'])], ['router', 'trained on:', 'utility sum', 'recovered [95% interval]', *report['routers'][names[0]]['utility']])
     print(f'\nrecovered: the share of what trouter gains over adaptive when it is trained on {round(report["settings"]["n"] * report["settings"]["fractions"][0])} real questions')
 
-
+# %% ../../nbs/app/01_cli.ipynb #8ebf8f55
 def demo(args) -> int:
     "The cold start on the data that ships with the package: compare, train, route."
     from trouter.experiments.cold_start import cold_start
@@ -532,7 +532,7 @@ def add_reproduce(commands):
     p.add_argument('--routers', choices=('all', 'plain'), default='all', help="plain: without the neural forms, which take most of the time (default all)")
     p.add_argument('--seeds', type=number(1), default=5, metavar='N', help='number of random splits (default 5)')
 
-
+# %% ../../nbs/app/01_cli.ipynb #57d9c202
 def build_parser() -> Parser:
     "The parser of all commands."
     parser = Parser(prog='trouter', description='Route each query to the LLM that is worth its price.\n\nStart with: trouter demo')

@@ -34,7 +34,7 @@ def fit_temperature(
         low, high = (low, b) if loss(a) < loss(b) else (a, high)
     return float(np.exp((low + high) / 2))
 
-# %% ../../nbs/routing/03_recognition.ipynb #63edf05f
+# %% ../../nbs/routing/03_recognition.ipynb #a2f60437
 @contextmanager
 def one_thread():
     "Inside, torch computes with one thread. Steps as small as these are slower with several, and ten times slower where the cores are busy."
@@ -43,7 +43,7 @@ def one_thread():
     try: yield
     finally: torch.set_num_threads(before)
 
-
+# %% ../../nbs/routing/03_recognition.ipynb #63edf05f
 class LogisticRecogniser:
     "q(t|q) as multinomial logistic regression on the query embedding: the plain form of the recognition module."
 

@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['FORMS', 'DEFAULTS', 'GRID', 'settings_of', 'targets', 'type_text', 'fit_pair', 'fit_heads', 'TaskReader', 'TaskModel',
-           'ModuleFitting', 'FittedTaskModel', 'fit_report', 'report_text', 'behind_single', 'Corrected', 'Maintained',
-           'Reporting', 'TRouter', 'router_state', 'restore_state']
+           'ModuleFitting', 'Preparing', 'FittedTaskModel', 'fit_report', 'report_text', 'behind_single', 'Corrected',
+           'Growing', 'Maintained', 'Reporting', 'TRouter', 'router_state', 'restore_state']
 
 # %% ../../nbs/routing/07_trouter.ipynb #a3f92f64
 from dataclasses import replace
@@ -145,8 +145,26 @@ class ModuleFitting(TaskModel):
         if s['heads'] == 'table': self.table, t = CellTable.fit(y[known], Y[known], self.types).values, None
         self.type_embeddings = t
 
+# %% ../../nbs/routing/07_trouter.ipynb #6711e614
+class Preparing(ModuleFitting):
+    "Labels, and the known part of the cost."
+
+    def _fit_length(self, F, y, Y):
+        if not self.settings['length_cost'] or 'cost' not in self.metrics: return None
+        return fit_length_cost(F[:, self.d:], Y[..., self.metrics.index('cost')], [self.types[k].rpartition('/')[0] if k >= 0 else '' for k in y])
+
+    def _without_length(self, F, Y):
+        if self.length is None: return Y
+        Y = Y.copy(); Y[..., self.metrics.index('cost')] -= self.length.part(F[:, self.d:])
+        return Y
+
+    def labels(self, arrays) -> np.ndarray:
+        "Type numbers [n]; -1 where the type is unknown to the router."
+        number = {t: i for i, t in enumerate(self.types)}
+        return np.array([number.get(t, -1) for t in arrays.task_types])
+
 # %% ../../nbs/routing/07_trouter.ipynb #f1faefed
-class FittedTaskModel(ModuleFitting):
+class FittedTaskModel(Preparing):
     "The fitting of `TaskModel`, step by step."
 
     def _fit(self, train, valid):
@@ -165,20 +183,6 @@ class FittedTaskModel(ModuleFitting):
         self.table = self.table.reshape(len(self.types), len(self.models), -1)
         known = y >= 0
         self.slopes = fit_slopes(F[known, self.d:].astype(float), y[known], Y[known], self.table, self.types) if self.settings['slopes'] else None
-
-    def _fit_length(self, F, y, Y):
-        if not self.settings['length_cost'] or 'cost' not in self.metrics: return None
-        return fit_length_cost(F[:, self.d:], Y[..., self.metrics.index('cost')], [self.types[k].rpartition('/')[0] if k >= 0 else '' for k in y])
-
-    def _without_length(self, F, Y):
-        if self.length is None: return Y
-        Y = Y.copy(); Y[..., self.metrics.index('cost')] -= self.length.part(F[:, self.d:])
-        return Y
-
-    def labels(self, arrays) -> np.ndarray:
-        "Type numbers [n]; -1 where the type is unknown to the router."
-        number = {t: i for i, t in enumerate(self.types)}
-        return np.array([number.get(t, -1) for t in arrays.task_types])
 
 # %% ../../nbs/routing/07_trouter.ipynb #7776c92d
 def fit_report(router, train, valid) -> dict:
@@ -244,8 +248,30 @@ class Corrected(FittedTaskModel):
             self.table[t, m, self.metrics.index('cost')] = self.scale.normalise(np.array([[cost]]), [task_type])[0, 0]
         self.corrections.append({'task_type': task_type, 'model': model, 'performance': performance, 'cost': cost})
 
+# %% ../../nbs/routing/07_trouter.ipynb #304ceb68
+class Growing(Corrected):
+    "A further column."
+
+    def _new_slope(self, candidate):
+        "The slope of the cost of a newcomer: that of the others, in proportion to the price of a prompt token; 0 where that price is unknown or the others have none."
+        if self.pool is None or not candidate.input_price: return 0.
+        rates = [b / m.input_price for b, m in zip(self.length.slope, self.pool) if m.input_price]
+        return float(np.mean(rates) * candidate.input_price) if rates else 0.
+
+    def _new_heads(self, l, y, Y):
+        if self.settings['heads'] == 'table': return CellTable.fit(y, Y, self.types).values
+        return fit_heads(self.settings, l, Y, l, Y, self.type_embeddings, self.seed, False)
+
+    def _append(self, candidate, one, cells):
+        self.table = np.concatenate([self.table, cells[:, None]], 1)
+        self.models = self.models + [candidate.name]
+        self.pool = None if self.pool is None else Pool([*self.pool, candidate])
+        self.mean_cost = np.append(self.mean_cost, one.cost.mean() if one.cost is not None else 0.)
+        self.single_means = np.concatenate([self.single_means, targets(one, self.ranges)[1].mean(0)])
+        if self.slopes is not None: self.slopes = self.slopes.with_flat_model(len(self.metrics))
+
 # %% ../../nbs/routing/07_trouter.ipynb #1a41431d
-class Maintained(Corrected):
+class Maintained(Growing):
     "New models from a few probes."
 
     def add_model(self, candidate: CandidateModel, probes: OutcomeArrays):
@@ -267,24 +293,6 @@ class Maintained(Corrected):
             Y[:, 0, self.metrics.index('cost')] -= LengthCost([slope], self.length.centre).part(F)[:, 0]
             self.length = LengthCost([*self.length.slope, slope], self.length.centre)
         self._append(candidate, one, self._new_heads(l, y, Y[:, 0]))
-
-    def _new_slope(self, candidate):
-        "The slope of the cost of a newcomer: that of the others, in proportion to the price of a prompt token; 0 where that price is unknown or the others have none."
-        if self.pool is None or not candidate.input_price: return 0.
-        rates = [b / m.input_price for b, m in zip(self.length.slope, self.pool) if m.input_price]
-        return float(np.mean(rates) * candidate.input_price) if rates else 0.
-
-    def _new_heads(self, l, y, Y):
-        if self.settings['heads'] == 'table': return CellTable.fit(y, Y, self.types).values
-        return fit_heads(self.settings, l, Y, l, Y, self.type_embeddings, self.seed, False)
-
-    def _append(self, candidate, one, cells):
-        self.table = np.concatenate([self.table, cells[:, None]], 1)
-        self.models = self.models + [candidate.name]
-        self.pool = None if self.pool is None else Pool([*self.pool, candidate])
-        self.mean_cost = np.append(self.mean_cost, one.cost.mean() if one.cost is not None else 0.)
-        self.single_means = np.concatenate([self.single_means, targets(one, self.ranges)[1].mean(0)])
-        if self.slopes is not None: self.slopes = self.slopes.with_flat_model(len(self.metrics))
 
 # %% ../../nbs/routing/07_trouter.ipynb #b38081e2
 class Reporting(Maintained):
