@@ -34,6 +34,7 @@ def test_files_that_are_no_models(tmp_path):
 
 def test_without_xllamacpp_the_message_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path/'m.gguf').write_bytes(b'GGUF')
+    monkeypatch.delenv('TROUTER_LLAMA_SERVER', raising=False)
     real = importlib.util.find_spec
     monkeypatch.setattr(local.importlib.util, 'find_spec', lambda name: None if name == 'xllamacpp' else real(name))
     with pytest.raises(LocalModelError, match=r'pip install "trouter\[local\]"'): serve(tmp_path/'m.gguf', 'm')
