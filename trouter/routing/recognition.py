@@ -37,7 +37,7 @@ def fit_temperature(
 # %% ../../nbs/routing/03_recognition.ipynb #a2f60437
 @contextmanager
 def one_thread():
-    "Inside, torch computes with one thread. Steps as small as these are slower with several, and ten times slower where the cores are busy."
+    "Inside, torch computes with one thread. Steps as small as these gain little from several, and lose much where the cores are busy."
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try: yield
