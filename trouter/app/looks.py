@@ -4,10 +4,10 @@
 __all__ = ['PALETTE', 'MARKERS', 'HATCHES', 'INK', 'NOTE', 'VIEW', 'looks_of', 'new_figure', 'to_svg', 'to_png', 'Panel',
            'has_page']
 
-# %% ../../nbs/app/02_looks.ipynb #464fc0e3
+# %% ../../nbs/app/02_looks.ipynb #1cff2b6c
 import base64, html, io, re
 
-# %% ../../nbs/app/02_looks.ipynb #32b7d52a
+# %% ../../nbs/app/02_looks.ipynb #7fe19ea6
 PALETTE = ['#0072B2', '#E69F00', '#56B4E9', '#D55E00', '#009E73', '#CC79A7', '#777777']   # Okabe and Ito without yellow and black, and a grey
 MARKERS, HATCHES, INK = ['o', 's', '^', 'D', 'v', 'P', 'X'], ['', '//', '\\\\', '--', 'xx', '||', '++'], '#000000'
 
@@ -19,7 +19,7 @@ def looks_of(
     n = len(PALETTE)
     return {name: {'color': PALETTE[i % n], 'marker': MARKERS[(i + i // n) % n], 'hatch': HATCHES[(i + i // n) % n]} for i, name in enumerate(names)}
 
-# %% ../../nbs/app/02_looks.ipynb #96683872
+# %% ../../nbs/app/02_looks.ipynb #a1770288
 def new_figure(
     width=6.4, height=3.2,   # inches
     **grid,                  # of `Figure.subplots`: nrows, ncols, sharex, width_ratios, ...
@@ -31,7 +31,7 @@ def new_figure(
     for ax in [axes] if not hasattr(axes, 'flat') else axes.flat: ax.spines[['top', 'right']].set_visible(False)
     return figure, axes
 
-# %% ../../nbs/app/02_looks.ipynb #69200993
+# %% ../../nbs/app/02_looks.ipynb #3c7d645f
 def to_svg(
     figure,
     says: str,   # what the figure shows, in words: read aloud in place of the picture
@@ -51,7 +51,7 @@ def to_png(figure, dpi=100) -> bytes:
     figure.savefig(file, format='png', dpi=dpi, facecolor='white')
     return file.getvalue()
 
-# %% ../../nbs/app/02_looks.ipynb #07695c4d
+# %% ../../nbs/app/02_looks.ipynb #a8a90709
 NOTE = '<div role="status" aria-live="polite" style="color: var(--jp-content-font-color1, inherit); white-space: pre-wrap; line-height: 1.4">{}</div>'
 VIEW = '<div style="color: var(--jp-content-font-color1, inherit)">{}</div>'
 
@@ -73,7 +73,7 @@ class Panel:
         "What the controls say now: name -> value."
         return {name: control.value for name, control in self.controls.items()}
 
-# %% ../../nbs/app/02_looks.ipynb #823af8f0
+# %% ../../nbs/app/02_looks.ipynb #0ff66448
 from fastcore.basics import patch
 
 
@@ -87,7 +87,7 @@ def update(self: Panel, change=None):
     else: self.view.value = VIEW.format(to_svg(self.figure, self.words))
     self.note.value = NOTE.format(html.escape(self.words))
 
-# %% ../../nbs/app/02_looks.ipynb #6a7436e8
+# %% ../../nbs/app/02_looks.ipynb #a65d7556
 def has_page() -> bool:
     "Is there a Jupyter kernel, whose page can show widgets?"
     from IPython import get_ipython
