@@ -46,7 +46,7 @@ def utility(
     cost,                   # normalised cost, the same shape, no unit; None in quality-only mode
     preference: Preference,
 ):
-    "u = mu_r r - mu_c c (TRouter, eq. 1), in the shape of `performance`; in quality-only mode u = r."
+    "u = mu_r r - mu_c c, with c normalised (TRouter, eq. 1), in the shape of `performance`; in quality-only mode u = r."
     if cost is None: return np.asarray(performance, float)
     return preference.performance * np.asarray(performance) - preference.cost * np.asarray(cost)
 
