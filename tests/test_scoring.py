@@ -110,7 +110,7 @@ def test_missing_library(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'sacrebleu', None)
     monkeypatch.setitem(sys.modules, 'rouge_score', None); monkeypatch.setitem(sys.modules, 'rouge_score.rouge_scorer', None)
-    scoring.rouge_scorer.cache_clear()
+    scoring._rouge_scorer.cache_clear()
     for metric in ('bleu', 'rouge_l'):
         with pytest.raises(ImportError, match=r'pip install "trouter\[text\]"'): score(metric, 'x', 'x')
 

@@ -2,8 +2,7 @@
 
 # %% auto #0
 __all__ = ['JUDGE_PROMPT_VERSION', 'TOP_GRADE', 'MARK', 'JUDGE_RULES', 'fence_code', 'shorten', 'judge_messages',
-           'UnreadableVerdict', 'grade_of', 'parse_verdict', 'Verdict', 'ask_again', 'total_cost', 'Judge',
-           'judge_loop']
+           'UnreadableVerdict', 'parse_verdict', 'Verdict', 'Judge']
 
 # %% ../../nbs/outcomes/03_judge.ipynb #7fa09eb5
 import hashlib, re
@@ -28,11 +27,14 @@ Write one to three sentences of reason. Then end with one line of exactly this f
 where n is a whole number from 0 to {TOP_GRADE}.'''
 
 # %% ../../nbs/outcomes/03_judge.ipynb #77d6b841
-def fence_code(*texts:str)->str:
-    "Ten hexadecimal digits that depend on all of `texts`."
+def fence_code(*texts:str|None)->str:
+    "Ten hexadecimal digits that depend on all of `texts`; None counts as an empty text."
     return hashlib.sha256('\x1f'.join(t or '' for t in texts).encode('utf-8', 'surrogatepass')).hexdigest()[:10]
 
-def shorten(text:str, limit:int)->str:
+def shorten(
+    text:str,
+    limit:int,    # characters kept
+)->str:
     "`text`, or its two ends with a note of how much was left out between them."
     if len(text) <= limit: return text
     half = limit // 2
@@ -55,8 +57,8 @@ def judge_messages(
 class UnreadableVerdict(ValueError):
     "The judge's reply breaks a rule; the message names it."
 
-def grade_of(line:str)->int:
-    "The grade in a line that begins with the mark. Raises UnreadableVerdict."
+def _grade_of(line:str)->int:
+    "The grade in a line that begins with the mark. Raises `UnreadableVerdict`."
     value = line[len(MARK):].strip()
     if not re.fullmatch(r'[0-9]{1,4}', value): raise UnreadableVerdict(f'after "{MARK}" there must be one whole number and nothing else, but there was {value[:40]!r}')
     if int(value) > TOP_GRADE: raise UnreadableVerdict(f'the grade must lie between 0 and {TOP_GRADE}, but was {int(value)}')
@@ -65,7 +67,7 @@ def grade_of(line:str)->int:
 def parse_verdict(
     text:str|None,    # the judge's whole reply
 )->tuple:             # (grade as int, reason)
-    "Grade and reason of a verdict that keeps all rules. Raises UnreadableVerdict naming the first fault."
+    "Grade, from 0 to `TOP_GRADE`, and reason of a verdict that keeps all rules. Raises `UnreadableVerdict` naming the first fault."
     text = re.sub(r'<think>.*?(?:</think>|\Z)', '', text or '', flags=re.S).strip()
     if not text: raise UnreadableVerdict('the reply was empty')
     lines = [line.strip().strip('*_`#').strip() for line in text.splitlines()]
@@ -75,7 +77,7 @@ def parse_verdict(
     if marked[0] != len(lines) - 1: raise UnreadableVerdict(f'there was text after the line beginning with "{MARK}"')
     reason = ' '.join(' '.join(lines[:-1]).split())
     if not reason: raise UnreadableVerdict(f'there was no reason before the line beginning with "{MARK}"')
-    return grade_of(lines[-1]), reason
+    return _grade_of(lines[-1]), reason
 
 # %% ../../nbs/outcomes/03_judge.ipynb #dcadda7a
 @dataclass(frozen=True)
@@ -88,19 +90,19 @@ class Verdict:
     cost: float|None = None    # what the judging cost, in the client's currency; None where a reply did not say
     judge: str = ''            # model and prompt version
 
-def ask_again(messages:list, reply:str, fault:str)->list:
+def _ask_again(messages:list, reply:str, fault:str)->list:
     "The request with the unreadable reply and its fault appended."
     fault = f'Your verdict could not be read: {fault}. Give it again: one to three sentences of reason, then as the last line "{MARK} n", n a whole number from 0 to {TOP_GRADE}.'
     return messages + [dict(role='assistant', content=reply[-4000:] or '(empty)'), dict(role='user', content=fault)]
 
-def total_cost(replies:list)->float|None:
+def _total_cost(replies:list)->float|None:
     "Sum of the costs of `replies`; None if any is unknown."
     costs = [getattr(r, 'cost', None) for r in replies]
     return None if any(c is None for c in costs) else float(sum(costs))
 
 # %% ../../nbs/outcomes/03_judge.ipynb #1daa88ac
 class Judge:
-    "Grades responses with an LLM. `client` is anything with `.chat(model, messages, **kw)` that returns an object with `.text`."
+    "Grades responses with an LLM. `client` is anything with `.chat(model, messages, **kw)` that returns an object with `.text`, and with `.cost` where that is known. Raises `ValueError` for no attempts."
     def __init__(self,
         client,                  # for instance a ChatClient
         model:str,               # name of the judging model in the client's pool
@@ -113,15 +115,17 @@ class Judge:
         self.client, self.model, self.attempts, self.limit = client, model, attempts, limit
         self.kw = dict(kw, max_tokens=max_tokens, temperature=temperature)
     @property
-    def name(self)->str: return f'{self.model}/{JUDGE_PROMPT_VERSION}'
+    def name(self)->str:
+        "Model and version of the prompt, as they stand in every verdict."
+        return f'{self.model}/{JUDGE_PROMPT_VERSION}'
     def score(self, question:str, response:str|None, reference:str|None=None)->Verdict:
         "Grade one response. Errors of the client (network, budget) are raised, never turned into a grade."
         if response is None: return Verdict(None, 'there is no response', 0, judge=self.name)
         if not response.strip(): return Verdict(0.0, 'the response is empty', 0, cost=0.0, judge=self.name)
-        return judge_loop(self, judge_messages(question, response, reference, self.limit))
+        return _judge_loop(self, judge_messages(question, response, reference, self.limit))
 
 # %% ../../nbs/outcomes/03_judge.ipynb #b75e9f54
-def judge_loop(judge:Judge, messages:list)->Verdict:
+def _judge_loop(judge:Judge, messages:list)->Verdict:
     "Ask until a verdict can be read, at most `judge.attempts` times."
     replies, faults = [], []
     for attempt in range(1, judge.attempts + 1):
@@ -130,6 +134,6 @@ def judge_loop(judge:Judge, messages:list)->Verdict:
         try: grade, reason = parse_verdict(text)
         except UnreadableVerdict as e:
             faults.append(str(e))
-            messages = ask_again(messages, text, str(e))
-        else: return Verdict(grade / TOP_GRADE, reason, attempt, tuple(faults), total_cost(replies), judge.name)
-    return Verdict(None, f'no readable verdict in {judge.attempts} attempts; the last time {faults[-1]}', judge.attempts, tuple(faults), total_cost(replies), judge.name)
+            messages = _ask_again(messages, text, str(e))
+        else: return Verdict(grade / TOP_GRADE, reason, attempt, tuple(faults), _total_cost(replies), judge.name)
+    return Verdict(None, f'no readable verdict in {judge.attempts} attempts; the last time {faults[-1]}', judge.attempts, tuple(faults), _total_cost(replies), judge.name)

@@ -34,9 +34,9 @@ def model_table(
 # %% ../../nbs/outcomes/06_shipped.ipynb #b981cb67
 def type_table(
     outcomes: Outcomes,
-    value: str = 'score',  # the column to average: 'score' or 'cost'
+    value: str = 'score',  # the column to average: 'score' (in [0, 1]) or 'cost' (in the pool's currency)
 ) -> pd.DataFrame:
-    "Mean per task type (rows) and model (columns), after a first column with the number of queries. Records without a type stand in the row '(none)'."
+    "Mean over all records per task type (rows) and model (columns), after a first column with the number of queries. Records without a type stand in the row '(none)'."
     records = outcomes.records[outcomes.records['rewrite'] == 0]
     kind = records['task_type'].fillna('(none)').rename('task type')
     means = records.groupby([kind, 'model'])[value].mean().unstack().reindex(columns=outcomes.models)
@@ -49,7 +49,7 @@ def plot_types(
     outcomes: Outcomes,
     value: str = 'score',  # 'score' or 'cost'
 ):
-    "Heat map of `type_table`; types are sorted by their mean. Returns the matplotlib axes."
+    "Heat map of `type_table` (rows: types, sorted by their mean; columns: models). Returns the matplotlib axes."
     import matplotlib.pyplot as plt
     table = type_table(outcomes, value).drop(columns='queries')
     table = table.loc[table.mean(axis=1).sort_values().index]

@@ -26,17 +26,17 @@ def synthetic_folder(name: str) -> Path:
 
 
 def synthetic_taxonomy(name: str = 'strong') -> Taxonomy:
-    "The taxonomy of a shipped set."
+    "The taxonomy of a shipped set. Raises `ValueError` for an unknown name."
     return Taxonomy.read(synthetic_folder(name)/'taxonomy.json')
 
 
 def synthetic_pairs(name: str = 'strong') -> list[Pair]:
-    "The question-answer pairs of a shipped set."
+    "The question-answer pairs of a shipped set. Raises `ValueError` for an unknown name, `PairError` naming the line that is damaged."
     return read_pairs(synthetic_folder(name)/'pairs.jsonl')
 
 
 def load_synthetic(name: str = 'strong') -> Outcomes:
-    "What the local models answered to a shipped set. Raises `OutcomesError` when the file is missing or damaged."
+    "What the local models answered to a shipped set. Raises `ValueError` for an unknown name, `OutcomesError` when the file is missing or damaged."
     return Outcomes.read(synthetic_folder(name)/'outcomes.parquet')
 
 # %% ../../nbs/outcomes/08_synthetic_sets.ipynb #762da954
@@ -45,14 +45,14 @@ def synthetic_arrays(
     models=None,           # names, in the order wanted; None = all
     samples: str = 'first',   # 'first', the greedy answer, or 'mean'
 ) -> OutcomeArrays:
-    "A shipped set as arrays for learning; the types carry their task profiles as texts."
+    "A shipped set as arrays [n, M] for learning; the types carry their task profiles as texts. Raises as `load_synthetic`, `PoolError` for an unknown model."
     arrays = load_synthetic(name).arrays(models, samples=samples)
     arrays.task_texts = synthetic_taxonomy(name).profiles()
     return arrays
 
 # %% ../../nbs/outcomes/08_synthetic_sets.ipynb #2bfb9444
 def composition(pairs, taxonomy: Taxonomy) -> pd.DataFrame:
-    "Per domain: subcategories, difficulty levels, pairs, and pairs by type of answer."
+    "Counts per domain (rows): subcategories, difficulty levels, pairs, and pairs by type of answer."
     domain = lambda p: taxonomy.ancestors(p.type_id)[0].name if taxonomy.ancestors(p.type_id) else taxonomy[p.type_id].name
     kinds = pd.crosstab(pd.Series([domain(p) for p in pairs], name='domain'), pd.Series([p.answer_type for p in pairs], name='type'))
     kinds.columns.name = None
@@ -67,7 +67,7 @@ def by_difficulty(
     outcomes: Outcomes,
     value: str = 'score',   # or 'cost', 'completion_tokens'
 ) -> pd.DataFrame:
-    "Mean over the greedy answers, per difficulty (rows) and model (columns), after the number of questions."
+    "Mean of `value` over the greedy answers, without long texts, per difficulty (rows) and model (columns), after the number of questions."
     records = outcomes.records[(outcomes.records['sample'] == 0) & (outcomes.records['metric'] != 'rouge_l')]
     level = records['task_type'].str.rpartition('/')[2].rename('difficulty')
     means = records.groupby([level, 'model'])[value].mean().unstack().reindex(index=[d for d in DIFFICULTIES if d in set(level)], columns=outcomes.models)
@@ -77,5 +77,5 @@ def by_difficulty(
 
 # %% ../../nbs/outcomes/08_synthetic_sets.ipynb #c7aa12de
 def long_grades() -> pd.DataFrame:
-    "The 100 long answers of the strong set that were graded by reading: query_id, model, first and second grade, the first reader's reason."
+    "The long answers of the strong set that were graded by reading: query_id, model, first and second grade in [0, 1], the first reader's reason."
     return pd.read_json(synthetic_folder('strong')/'long_grades.jsonl', lines=True)
