@@ -80,7 +80,7 @@ class _Members:
 
 # %% ../../nbs/pool/00_models.ipynb #145e6860
 class Pool(_Members):
-    "The M candidates among which a router chooses, in the order of the columns of every `[n, M]` array. Raises `PoolError` where there is none, for a name that stands twice, and in `pool[name]` for an unknown one."
+    "The M candidates among which a router chooses, in the order of the columns of every `[n, M]` array. Raises `PoolError` for none, for one named twice, for an unknown `pool[name]`."
 
     def subset(self, names) -> 'Pool':
         "The pool of these names, in the order given. Raises `PoolError` for an unknown name."

@@ -78,7 +78,8 @@ def _read(path: Path):
     except Exception as e: raise DomainsError(f'{path}: not readable: {" ".join(str(e).split())[:200]}') from None
 
 # %% ../../nbs/synthesis/03_generator.ipynb #4e5a3d96
-SCALE = ('trivial', 'very easy', 'easy', 'beginner', 'basic', 'simple', 'medium', 'moderate', 'intermediate', 'challenging', 'hard', 'difficult', 'advanced', 'very hard', 'expert', 'extreme')   # usual names of levels, from easy to hard
+# usual names of levels, from easy to hard
+SCALE = ('trivial', 'very easy', 'easy', 'beginner', 'basic', 'simple', 'medium', 'moderate', 'intermediate', 'challenging', 'hard', 'difficult', 'advanced', 'very hard', 'expert', 'extreme')
 
 
 def tidy_children(
