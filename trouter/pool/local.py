@@ -30,8 +30,10 @@ def find_model(
         if (folder/f'{name}.gguf').is_file(): return folder/f'{name}.gguf'
 
 # %% ../../nbs/pool/02_local.ipynb #5e39c18d
-def check_gguf(path) -> Path:
-    "The path, if a GGUF file is there. Raises `LocalModelError`."
+def check_gguf(
+    path,  # of a .gguf file; `~` is the home folder
+) -> Path:
+    "The path, if a GGUF file is there. Raises `LocalModelError` naming the file."
     path = Path(path).expanduser()
     if not path.is_file(): raise LocalModelError(f'{path}: no such file; give the path of a .gguf file')
     with open(path, 'rb') as f: magic = f.read(4)
@@ -105,7 +107,9 @@ def _announce(args, address):
         os.replace(f'{args.address_file}.new', args.address_file)
 
 
-def main(argv=None):
+def main(
+    argv=None,  # arguments of the command line; None = those of this process
+):
     "Serve one GGUF file until the parent process ends (what the child process runs)."
     args = _arguments(argv)
     _exit_with_parent()
@@ -138,7 +142,7 @@ def _cpu_seconds(pid):
 
 # %% ../../nbs/pool/02_local.ipynb #af21b90e
 class LocalServer:
-    "A model served by a child process. Use as a context manager, or call `stop`."
+    "A model served by a child process; `candidate` is its entry in a pool, `base_url` its address. Use as a context manager, or call `stop`."
 
     def __init__(self, process, folder, name, address, price):
         self.process, self.name, self.base_url, self._folder = process, name, f'{address}/v1', folder
@@ -155,7 +159,7 @@ class LocalServer:
         return _tail(Path(self._folder.name)/'log', lines)
 
     def cpu_seconds(self) -> float:
-        "Processor time that the child has used so far (Linux alone; NaN elsewhere)."
+        "Processor time that the child has used so far, in seconds (Linux alone; NaN elsewhere)."
         return _cpu_seconds(self.process.pid)
 
     def stop(self):
@@ -229,11 +233,11 @@ def few_shot(
 
 # %% ../../nbs/pool/02_local.ipynb #8596b918
 def fit_cpu_price(
-    prompt_tokens,      # n counts of tokens read
-    completion_tokens,  # n counts of tokens written
-    cpu_seconds,        # n processor times
+    prompt_tokens,      # [n] tokens read in each call
+    completion_tokens,  # [n] tokens written
+    cpu_seconds,        # [n] processor seconds
 ) -> tuple[float, float]:
-    "CPU milliseconds per 10^6 prompt tokens and per 10^6 completion tokens, by least squares without a constant."
+    "CPU milliseconds per 10^6 prompt tokens and per 10^6 completion tokens, by least squares without a constant. Raises `ValueError` where the calls cannot tell the two apart."
     import numpy as np
     X = np.column_stack([prompt_tokens, completion_tokens]).astype(float)
     if len(X) < 2 or np.linalg.matrix_rank(X) < 2: raise ValueError('the two prices need at least two calls with different shares of prompt and answer')
@@ -243,9 +247,9 @@ def fit_cpu_price(
 # %% ../../nbs/pool/02_local.ipynb #7e31c24b
 def measure_cpu_price(
     server: LocalServer,
-    repeats=3,
+    repeats=3,   # of the four kinds of calls
 ) -> tuple[float, float]:
-    "The CPU price of a served model, from short and long prompts and answers; the server must be idle otherwise."
+    "CPU milliseconds per 10^6 prompt tokens and per 10^6 completion tokens of a served model, from short and long prompts and answers; the server must be idle otherwise."
     from trouter.pool.chat import ChatClient
     from trouter.pool.models import Pool
     rows = []

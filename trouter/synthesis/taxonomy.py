@@ -2,8 +2,8 @@
 
 # %% auto #0
 __all__ = ['LEVELS', 'LONGEST_NAME', 'FORMAT_VERSION', 'TaxonomyError', 'TaskType', 'slug', 'child_id', 'name_fault',
-           'node_fault', 'tree_order', 'Nodes', 'Tree', 'Levels', 'Growing', 'Described', 'Filed', 'Labelled', 'Change',
-           'compare', 'Pruning', 'Taxonomy', 'leaf_spans', 'plot_icicle']
+           'node_fault', 'Nodes', 'Tree', 'Levels', 'Growing', 'Described', 'Filed', 'Labelled', 'Change', 'compare',
+           'Pruning', 'Taxonomy', 'leaf_spans', 'plot_icicle']
 
 # %% ../../nbs/synthesis/00_taxonomy.ipynb #9d4aca0f
 import difflib, json, re, unicodedata
@@ -14,8 +14,8 @@ from types import MappingProxyType
 from ..pool.models import write_atomically
 
 # %% ../../nbs/synthesis/00_taxonomy.ipynb #5ce3864d
-LEVELS = ('domain', 'subcategory', 'difficulty')
-LONGEST_NAME = 80
+LEVELS = ('domain', 'subcategory', 'difficulty')   # from the top of the tree down
+LONGEST_NAME = 80   # characters
 
 
 class TaxonomyError(ValueError):
@@ -24,7 +24,7 @@ class TaxonomyError(ValueError):
 
 @dataclass(frozen=True)
 class TaskType:
-    "One node of a taxonomy."
+    "One node of a taxonomy (TRouter, section 3.2: a short name, a definition and an example)."
     id: str                        # unique in the taxonomy; made once, never changed
     name: str                      # one line without '/', at most 80 characters
     definition: str                # which questions belong here
@@ -93,7 +93,7 @@ def _cycle(given, start):
     return ' -> '.join([*seen[seen.index(start):], start])
 
 # %% ../../nbs/synthesis/00_taxonomy.ipynb #43f4eabb
-def tree_order(
+def _tree_order(
     nodes,   # `TaskType`s in any order
 ) -> tuple[dict, dict]:
     "The nodes by id, depth first, and the lists of children by the parent's id. Raises `TaxonomyError` naming the node."
@@ -114,10 +114,10 @@ def tree_order(
 
 # %% ../../nbs/synthesis/00_taxonomy.ipynb #d3b50fb2
 class Nodes:
-    "The nodes of a valid tree, by id, depth first."
+    "The nodes of a valid tree, by id, depth first. Raises `TaxonomyError` naming the node that breaks it, and in `nodes[id]` for an unknown id, with the nearest ones."
 
     def __init__(self, nodes=(), about: str | None = None):  # `TaskType`s in any order; a remark on the whole
-        ordered, self._below = tree_order(nodes)
+        ordered, self._below = _tree_order(nodes)
         if about is not None and node_fault(TaskType('about', 'about', 'about', about)): raise TaxonomyError('`about` must be text')
         self.nodes, self.about = MappingProxyType(ordered), about
 
@@ -170,15 +170,15 @@ class Levels(Tree):
         return [n for n in self.nodes.values() if not self.children(n.id)]
 
     def at(self, level: int) -> list[TaskType]:
-        "The nodes of a level, in order."
+        "The nodes of a level (0, 1 or 2), in order."
         return [n for n in self.nodes.values() if self.level(n.id) == level]
 
     def counts(self) -> dict:
-        "How many nodes each level has."
+        "How many nodes each level has: name of the level -> number."
         return {name: len(self.at(i)) for i, name in enumerate(LEVELS)}
 
     def find(self, id_or_path: str) -> TaskType:
-        "The node with this id or, where no id matches, this path."
+        "The node with this id or, where no id matches, this path. Raises `TaxonomyError` with the nearest ids."
         if id_or_path in self: return self[id_or_path]
         return next((n for n in self.nodes.values() if self.path(n.id) == id_or_path), None) or self[id_or_path]
 
@@ -212,7 +212,7 @@ class Described(Growing):
     "Texts about the nodes."
 
     def profile(self, id: str) -> str:
-        "The task profile: name and definition of every level down to this node, and its example."
+        "The task profile (TRouter, section 3.2): name and definition of every level down to this node, and its example."
         lines = [f'{level.capitalize()}: {n.name}. {n.definition}' for level, n in zip(LEVELS, self.ancestors(id))]
         return '\n'.join(lines + [f'Example: {self[id].example}'] * bool(self[id].example))
 
@@ -241,7 +241,7 @@ def _tree_lines(tree, parent, indent, levels, number):
         if levels > 0: yield from _tree_lines(tree, node.id, indent if parent is None else indent + ('   ' if last else '│  '), levels - 1, number)
 
 # %% ../../nbs/synthesis/00_taxonomy.ipynb #f0e604d5
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1   # of the file; raised when a change would be misread by older versions of the package
 _FIELDS = [f.name for f in fields(TaskType)]
 
 
@@ -379,7 +379,7 @@ class Taxonomy(Pruning):
     "Task types on three levels: an unchanging tree that is validated, described, kept in a file and edited."
 
     def merge(self, keep_id: str, absorbed_id: str, name: str | None = None, definition: str | None = None) -> tuple['Taxonomy', Change]:
-        "With one node absorbed by another of the same level, which may get a new name and definition."
+        "With one node absorbed by another, which may get a new name and definition. Raises `TaxonomyError` for two of unlike levels, and for a node with itself."
         if keep_id == absorbed_id: raise TaxonomyError(f'{keep_id}: cannot be merged with itself; name two nodes')
         a, b = (LEVELS[self.level(i)] for i in (keep_id, absorbed_id))
         if a != b: raise TaxonomyError(f'{absorbed_id}: is a {b} and {keep_id} a {a}; only nodes of one level are merged')
