@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.benchmark import timer
 
 from .metrics import MLPHeads, mix
-from .recognition import SplitPairRecogniser, softmax, tower, train_network
+from .recognition import SplitPairRecogniser, softmax, train_network
 
 # %% ../../nbs/routing/05_network.ipynb #787fea67
 class TaskNetwork(nn.Module):
