@@ -125,7 +125,7 @@ def thousand_characters(F) -> np.ndarray:
     "Length [n] of each text in thousand characters, from its surface features F [n, p]; what lies beyond the characters looked at is not counted."
     return np.expm1(np.asarray(F, float)[:, FEATURES.index('characters')]) / 1000
 
-
+# %% ../../nbs/routing/06_difficulty.ipynb #4030197a
 def fit_length_cost(
     F,        # [n, p] surface features
     C,        # [n, M] normalised cost

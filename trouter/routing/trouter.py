@@ -92,10 +92,8 @@ class TaskReader(MetricPredictor):
     def __init__(
         self,
         form: str = 'slopes',     # a name in `FORMS`
-        encoder=None,             # None: the bundled one, loaded at first use
-        seed: int = 0,
+        encoder=None, seed: int = 0, progress: bool = True,
         fallback: bool = False,   # use the best single model where the router is behind it on validation data?
-        progress: bool = True,    # show a bar while networks are trained
         **settings,               # see `DEFAULTS`
     ):
         super().__init__(encoder, seed)
@@ -105,7 +103,6 @@ class TaskReader(MetricPredictor):
     def reads_surface(self) -> bool:
         "Are surface features read beside the embedding?"
         return bool(self.settings['slopes'] or self.settings.get('length_cost'))
-
     def _embedding(self, F): return F[:, :self.d] if F.shape[1] > self.d else F
 
     def features(self, queries) -> np.ndarray:
@@ -113,10 +110,7 @@ class TaskReader(MetricPredictor):
         if isinstance(queries, np.ndarray): return queries
         E = super().embed(queries)
         return np.hstack([E, surface_features(queries)]).astype(np.float32) if self.reads_surface else E
-
-    def prepare(self, queries) -> np.ndarray:
-        "The features, once for scores and reasons: [n, d] or [n, d + 13]."
-        return self.features(queries)
+    def prepare(self, queries) -> np.ndarray: "The features, once for scores and reasons: [n, d] or [n, d + 13]."; return self.features(queries)
 
     def posterior(self, queries) -> np.ndarray:
         "q(t|q): [n, K], columns in the order of `types`, for texts or an array of `features`."
