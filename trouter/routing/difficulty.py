@@ -24,10 +24,10 @@ def _features(text):
 
 
 def surface_features(
-    texts,  # n queries
+    texts,               # n queries
     most: int = 20_000,  # characters looked at
 ) -> np.ndarray:
-    "Thirteen counts and shares that hint at how much work a text asks for: [n, 13]. Counts are logarithms, the others shares."
+    "Thirteen counts and shares that hint at how much work a text asks for: [n, 13]. Counts are logarithms, the others shares, but for the mean word length in characters."
     return np.array([_features(t[:most]) for t in texts], dtype=np.float64).reshape(-1, len(FEATURES))
 
 # %% ../../nbs/routing/06_difficulty.ipynb #b9fbcd16
@@ -40,9 +40,9 @@ def loo_ridge(
     X,        # [n, p] centred features
     R,        # [n, G] residuals to explain
     blocks,   # lists of columns of R that share one lambda
-    lambdas=np.logspace(4, 0, 17),
+    lambdas=np.logspace(4, 0, 17),   # penalties tried
 ) -> tuple[np.ndarray, list]:
-    "Ridge slopes [p, G], one lambda per block by leave-one-out error; infinity (no slope) is the first choice."
+    "Ridge slopes [p, G] and the lambda of each block, chosen by leave-one-out error; infinity (no slope) is the first choice."
     U, s, Vt = np.linalg.svd(X, full_matrices=False)
     UR, B, chosen = U.T @ R, np.zeros((X.shape[1], R.shape[1])), []
     for block in blocks:
@@ -60,9 +60,12 @@ def loo_ridge(
 class Slopes:
     "Slopes of the metrics on surface features, one set per task: the correction to the cell table."
 
-    def __init__(self, arrays: dict, task_of_type):
-        self.arrays = arrays                        # mean, scale [p]; centre, low, high [T, p]; B [T, p, M * H]
-        self.task_of_type = np.asarray(task_of_type)  # [K] task number of each type
+    def __init__(
+        self,
+        arrays: dict,   # mean, scale [p]; centre, low, high [T, p], in standardised features; B [T, p, M * H]
+        task_of_type,   # [K] task number of each type, 0..T-1
+    ):
+        self.arrays, self.task_of_type = arrays, np.asarray(task_of_type)
         self.type_in_task = np.eye(len(arrays['B']))[self.task_of_type]   # [K, T]
 
     def correction(self, F, posterior) -> np.ndarray:
@@ -74,7 +77,7 @@ class Slopes:
         return weighted.reshape(len(F), -1) @ a['B'].reshape(-1, a['B'].shape[2])
 
     def with_flat_model(self, H: int) -> 'Slopes':
-        "The same with one more model that has no slopes (a newcomer known from a few probes)."
+        "The same with one more model, of H metrics, that has no slopes (a newcomer known from a few probes)."
         B = self.arrays['B']
         return Slopes({**self.arrays, 'B': np.concatenate([B, np.zeros((*B.shape[:2], H))], 2)}, self.task_of_type)
 
@@ -83,11 +86,11 @@ def fit_slopes(
     F,          # [n, p] surface features
     y,          # [n] type of each record
     Y,          # [n, M, H] observed metrics
-    table,      # [K, M, H] cell table
+    table,      # [K, M, H] mu, the cell table
     types,      # K names
     least=30,   # a task with fewer records gets no slopes
 ) -> Slopes:
-    "Fit the slopes to what the table leaves unexplained."
+    "Fit the slopes to what the table leaves unexplained, task by task; features are standardised over all records."
     (n, M, H), tasks = Y.shape, sorted({task_of(t) for t in types})
     task = np.array([tasks.index(task_of(t)) for t in types])
     mean, scale = F.mean(0), F.std(0) + 1e-9
@@ -105,9 +108,13 @@ def fit_slopes(
 
 # %% ../../nbs/routing/06_difficulty.ipynb #73864060
 class LengthCost:
-    "The part of the normalised cost that follows from a query's length: slope per model, per thousand characters, and the mean length."
+    "The part of the normalised cost that follows from a query's length: a slope per model, and the mean length."
 
-    def __init__(self, slope, centre: float): self.slope, self.centre = np.asarray(slope, float), float(centre)   # [M]; thousand characters
+    def __init__(
+        self,
+        slope,           # [M] beta: normalised cost per thousand characters
+        centre: float,   # mean length of the training queries, thousand characters
+    ): self.slope, self.centre = np.asarray(slope, float), float(centre)
 
     def part(self, F) -> np.ndarray:
         "Normalised cost [n, M] above that of a query of average length, from surface features [n, p]."
@@ -115,10 +122,10 @@ class LengthCost:
 
 
 def thousand_characters(F) -> np.ndarray:
-    "Length of each text in thousand characters, from its surface features: [n]."
+    "Length [n] of each text in thousand characters, from its surface features F [n, p]; what lies beyond the characters looked at is not counted."
     return np.expm1(np.asarray(F, float)[:, FEATURES.index('characters')]) / 1000
 
-
+# %% ../../nbs/routing/06_difficulty.ipynb #4030197a
 def fit_length_cost(
     F,        # [n, p] surface features
     C,        # [n, M] normalised cost

@@ -9,7 +9,7 @@ import numpy as np
 
 # %% ../../nbs/routing/02_elbo.ipynb #ef48ef7c
 def _distribution(x, name):
-    "x as a float array whose last axis sums to one; ValueError that names the row otherwise."
+    "x [..., K] as a float array whose last axis sums to one. Raises `ValueError` naming the row otherwise."
     x = np.asarray(x, dtype=float)
     if x.ndim == 0: raise ValueError(f'{name}: expected an array whose last axis runs over task types, got a single number')
     total = x.sum(-1); bad = ~(np.abs(total - 1) < 1e-4) | (x < 0).any(-1)
@@ -27,7 +27,7 @@ def bernoulli_log_like(
     h,   # observed metric, 0 or 1, broadcast against mu
     mu,  # p(h=1 | t, m), in [0, 1]
 ):
-    "log p(h | t, m) of a right-or-wrong metric; for h between 0 and 1 it is the negative cross-entropy, which is not a density."
+    "log p(h | t, m) of a right-or-wrong metric, in nats, in the shape of h and mu together; for h between 0 and 1 it is the negative cross-entropy, which is not a density."
     h, mu = np.asarray(h, float), np.asarray(mu, float)
     return _xlogy(h, mu) + _xlogy(1 - h, 1 - mu)
 
@@ -35,7 +35,7 @@ def log_likelihood(
     prior,     # [..., K] p(t | q)
     log_like,  # [..., K] log p(h | t, m) of the observed h
 ):
-    "log p(h | q, m) of the mixture over task types, in nats (TRouter, eq. 5); ValueError where `prior` is no distribution."
+    "log p(h | q, m) [...] of the mixture over task types, in nats (TRouter, eq. 5). Raises `ValueError` where `prior` is no distribution."
     prior = _distribution(prior, 'prior')
     with np.errstate(divide='ignore'): return np.logaddexp.reduce(np.log(prior) + log_like, axis=-1)
 
@@ -44,7 +44,7 @@ def kl(
     q,  # [..., K] distribution whose weights average
     p,  # [..., K] distribution it is compared with
 ):
-    "KL(q || p) in nats, >= 0, infinite where q puts weight on a type that p excludes; ValueError where q or p is no distribution."
+    "KL(q || p) [...] in nats, >= 0, infinite where q puts weight on a type that p excludes. Raises `ValueError` where q or p is no distribution."
     q, p = _distribution(q, 'q'), _distribution(p, 'p')
     return np.maximum((_xlogy(q, q) - _xlogy(q, p)).sum(-1), 0.)
 
@@ -53,7 +53,7 @@ def elbo(
     prior,     # [..., K] p(t | q)
     log_like,  # [..., K] log p(h | t, m) of the observed h
 ):
-    "Evidence lower bound E_q[log p(h|t,m)] - KL(q || prior), in nats (TRouter, eqs. 6 and 13)."
+    "Evidence lower bound E_q[log p(h|t,m)] - KL(q || prior) [...], in nats (TRouter, eqs. 6 and 13). Raises `ValueError` where q or prior is no distribution."
     q = _distribution(q, 'q')
     return (q * np.where(q > 0, log_like, 0.)).sum(-1) - kl(q, prior)
 
@@ -62,7 +62,7 @@ def posterior(
     prior,     # [..., K] p(t | q)
     log_like,  # [..., K] log p(h | t, m) of the observed h
 ):
-    "True posterior p(t | h, q, m) over task types, shape [..., K]; ValueError where no type of the prior can produce the observation."
+    "True posterior p(t | h, q, m) over task types, [..., K]. Raises `ValueError` where no type of the prior can produce the observation."
     evidence = log_likelihood(prior, log_like)
     if np.isneginf(evidence).any(): raise ValueError('log_like: the observed metric is impossible under every task type that the prior allows')
     with np.errstate(divide='ignore'): return np.exp(np.log(np.asarray(prior, float)) + log_like - evidence[..., None])
@@ -71,7 +71,7 @@ def posterior(
 def entropy(
     p,  # [..., K] distribution
 ):
-    "Entropy of a distribution over task types, in nats."
+    "Entropy of a distribution over task types, [...], in nats."
     p = _distribution(p, 'p')
     return -_xlogy(p, p).sum(-1)
 
@@ -79,7 +79,7 @@ def cross_entropy(
     y,  # [..., K] label: one-hot, smoothed or any distribution
     q,  # [..., K] predicted distribution l
 ):
-    "CE(y, q) = -sum_t y log q = KL(y || q) + H(y), in nats (TRouter, eq. 7)."
+    "CE(y, q) = -sum_t y log q = KL(y || q) + H(y), [...], in nats (TRouter, eq. 7)."
     y, q = _distribution(y, 'y'), _distribution(q, 'q')
     return -_xlogy(y, q).sum(-1)
 
@@ -88,7 +88,7 @@ def smooth(
     y,    # [..., K] label
     eps,  # share of the weight spread evenly over all K types, in [0, 1]
 ):
-    "Smoothed label (1 - eps) y + eps / K: a prior under which every KL(q || prior) is finite."
+    "Smoothed label (1 - eps) y + eps / K, [..., K]: a prior under which every KL(q || prior) is finite for eps > 0. Raises `ValueError` for eps outside [0, 1]."
     y = _distribution(y, 'y')
     if not 0 <= eps <= 1: raise ValueError(f'eps: {eps} lies outside [0, 1]')
     return (1 - eps) * y + eps / y.shape[-1]
@@ -99,7 +99,7 @@ def gaussian_log_like(
     mu,     # mean of the metric for each (type, model)
     sigma,  # standard deviation of the metric within a type, > 0
 ):
-    "log p(h | t, m) of a metric that scatters normally around mu; ValueError where sigma is not positive."
+    "log p(h | t, m) of a metric that scatters normally around mu, in nats, in the shape of h and mu together. Raises `ValueError` where sigma is not positive."
     if not np.all(np.asarray(sigma) > 0): raise ValueError(f'sigma: {sigma} must be greater than 0')
     return -(np.asarray(h, float) - mu)**2 / (2 * np.asarray(sigma)**2) - .5 * np.log(2 * np.pi * np.asarray(sigma, float)**2)
 
@@ -107,7 +107,7 @@ def spread(
     q,   # [..., K] distribution over types
     mu,  # [..., K] mean metric of each type
 ):
-    "Var_q(mu): variance of the metric between the types that q considers possible."
+    "Var_q(mu) [...]: variance of the metric between the types that q considers possible."
     q = _distribution(q, 'q'); mean = (q * mu).sum(-1, keepdims=True)
     return (q * (mu - mean)**2).sum(-1)
 
@@ -117,7 +117,7 @@ def mixture_error(
     mu,  # [..., K] mean metric of each type
     h,   # [...] observed metric
 ):
-    "(h - E_q mu)^2: the squared error that is trained (TRouter, eqs. 8 and 9)."
+    "(h - E_q mu)^2 [...]: the squared error that is trained (TRouter, eqs. 8 and 9)."
     return (h - (_distribution(q, 'q') * mu).sum(-1))**2
 
 def reconstruction_error(
@@ -125,5 +125,5 @@ def reconstruction_error(
     mu,  # [..., K] mean metric of each type
     h,   # [...] observed metric
 ):
-    "E_q[(h - mu)^2] = mixture_error + spread: the squared error inside the Gaussian ELBO (TRouter, eq. 6)."
+    "E_q[(h - mu)^2] = mixture_error + spread, [...]: the squared error inside the Gaussian ELBO (TRouter, eq. 6)."
     return (_distribution(q, 'q') * (np.asarray(h)[..., None] - mu)**2).sum(-1)

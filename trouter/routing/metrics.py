@@ -13,9 +13,16 @@ from .recognition import ReluDropout
 
 # %% ../../nbs/routing/04_metrics.ipynb #54c03dfd
 class MLPHeads(nn.Module):
-    "mu[t, g] = sigmoid(MLP_g(t~)) for G = |H| M heads at once (TRouter, eq. 8): [K, d_in] -> [K, G]."
+    "mu[t, g] = sigmoid(MLP_g(e_t)) for G = |H| M heads at once (TRouter, eq. 8): [K, d_in] -> [K, G]."
 
-    def __init__(self, G: int, d_in: int, hidden: int = 256, layers: int = 1, dropout: float = 0.):
+    def __init__(
+        self,
+        G: int,              # heads: metrics times models
+        d_in: int,           # width of e_t
+        hidden: int = 256,   # units of a hidden layer
+        layers: int = 1,     # hidden layers
+        dropout: float = 0.,
+    ):
         super().__init__()
         sizes = [d_in] + [hidden] * layers + [1]
         uniform = lambda *shape, bound: nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
@@ -24,6 +31,7 @@ class MLPHeads(nn.Module):
         self.activation = ReluDropout(dropout)
 
     def forward(self, t):
+        "The table mu [K, G], in (0, 1), from type embeddings e_t [K, d_in]."
         x = t[None].expand(self.W[0].shape[0], -1, -1)
         for i, (W, b) in enumerate(zip(self.W, self.b)):
             x = torch.baddbmm(b, x, W)
@@ -54,8 +62,8 @@ def shrink(
     mean = np.where(seen[:, None], total / np.maximum(count, 1)[:, None], parent)
     spread, freedom = ((mean - parent)[seen] ** 2).mean(0), (count - 1).clip(0).sum()
     s2 = np.maximum((square - count[:, None] * mean ** 2).sum(0), 0) / freedom if freedom else spread / 2   # one record a group: noise and difference cannot be told apart
-    tau2 = spread - (s2 / count[seen, None]).mean(0)
-    strength = s2 / np.maximum(tau2, np.maximum(s2, 1e-12) / 1e4)
+    omega2 = spread - (s2 / count[seen, None]).mean(0)
+    strength = s2 / np.maximum(omega2, np.maximum(s2, 1e-12) / 1e4)
     estimate = (count[:, None] * mean + strength * parent) / np.maximum(count[:, None] + strength, 1e-12)
     return np.where(seen[:, None], estimate, parent), strength, count
 
@@ -78,7 +86,7 @@ class CellTable:
         Y,        # [n, G] observed metrics
         types,    # K names, 'task/subtask...'
     ) -> 'CellTable':
-        "Shrunk means of every type; a type without records gets its parent's mean."
+        "Shrunk means of every type, `values` [K, G], and per level of the tree the `strength` [G] and `count`; a type without records gets its parent's mean."
         paths = [ancestors(t) for t in types]
         depth = max(len(p) for p in paths)
         at = [[p[min(level, len(p) - 1)] for p in paths] for level in range(depth)]   # the node of each type at each level

@@ -11,13 +11,17 @@ from torch import nn
 from torch.utils.benchmark import timer
 
 from .metrics import MLPHeads, mix
-from .recognition import SplitPairRecogniser, softmax, tower, train_network
+from .recognition import SplitPairRecogniser, softmax, train_network
 
 # %% ../../nbs/routing/05_network.ipynb #787fea67
 class TaskNetwork(nn.Module):
     "Pair recogniser and metric heads on shared type embeddings (TRouter, section 3.3.2)."
 
-    def __init__(self, d, G, d_tower=256, layers=1, head_layers=1, hidden=256, dropout=0., temperature=.07):
+    def __init__(
+        self,
+        d: int, G: int,   # width of the embeddings; heads: models times metrics
+        d_tower=256, layers=1, head_layers=1, hidden=256, dropout=0., temperature=.07,   # see `PairRecogniser` and `MLPHeads`
+    ):
         super().__init__()
         self.recogniser = SplitPairRecogniser(d, d_tower, hidden, layers, dropout, temperature)
         self.heads = MLPHeads(G, d_tower, hidden, head_layers, dropout)
@@ -29,7 +33,7 @@ class TaskNetwork(nn.Module):
         return logits, mix(logits.softmax(1), self.heads(t))
 
     def naive_forward(self, E, D):
-        "The same function as eq. (8) reads: towers, pair network and heads evaluated once per (query, type) pair."
+        "The same function, [n, K] and [n, G], as eq. (8) reads: towers, pair network and heads evaluated once per (query, type) pair."
         n, K = len(E), len(D)
         logits = self.recogniser.naive_logits(E, D)
         t = self.recogniser.type_tower(D[None].expand(n, K, -1).reshape(n * K, -1))
@@ -39,7 +43,7 @@ class TaskNetwork(nn.Module):
 def step_seconds(
     forward,        # net.forward or net.naive_forward
     net: TaskNetwork,
-    n=32, K=447, d=384,
+    n=32, K=447, d=384,   # queries, types, width of the embeddings; the sizes of the paper
     repeats=3,
 ) -> float:
     "Shortest time in seconds of one forward and backward pass on random data."
@@ -79,11 +83,11 @@ def fit_network(
 class PairPosterior:
     "q(t|q) of a trained pair network, as arrays: query tower, W_q, the parts of the types, last layers, temperature."
 
-    def __init__(self, arrays: dict): self.arrays = arrays
+    def __init__(self, arrays: dict): self.arrays = arrays   # name -> array; `types` is [K, hidden]
 
     @staticmethod
     def of(net: TaskNetwork, D) -> 'PairPosterior':
-        "Extract the arrays from a trained network and the embeddings of the type texts."
+        "Extract the arrays from a trained network and the embeddings D [K, d] of the type texts."
         r, array = net.recogniser, lambda x: x.detach().numpy().astype(np.float32)
         out = {'tower_W1': array(r.query_tower[0].weight.T), 'tower_b1': array(r.query_tower[0].bias)}
         W_q = r.first.weight[:, :r.d_tower] @ r.query_tower[2].weight          # two linear maps in a row are one
@@ -93,7 +97,7 @@ class PairPosterior:
         return PairPosterior({k: np.ascontiguousarray(v) for k, v in out.items()} | {'temperature': np.float32([r.temperature])})
 
     def posterior(self, E, chunk=64) -> np.ndarray:
-        "q(t|q): [n, K]."
+        "q(t|q) for embeddings E [n, d]: [n, K], rows sum to 1; `chunk` queries at a time, for the memory."
         a = self.arrays
         q = np.maximum(E @ a['tower_W1'] + a['tower_b1'], 0) @ a['W_q'] + a['b_q']
         out = np.empty((len(E), len(a['types'])), np.float32)

@@ -62,7 +62,7 @@ class Saved:
         Saved.registry[cls.__name__] = cls
 
     def save(self, folder):
-        "Write the fitted router into a folder: config.json and weights.safetensors."
+        "Write the fitted router into a folder: config.json and weights.safetensors. Raises `ValueError` for a kind of router that has no `_state`."
         config, tensors = self._state()
         save_bundle(folder, type(self).__name__, {**self._base_state(), **config}, tensors)
 
@@ -77,7 +77,7 @@ class Deciding(Saved):
     "From scores to choices and decisions."
 
     def pick(self, scores) -> np.ndarray:
-        "Column numbers [n] of the highest scores [n, M]. Ties go to the model that was cheaper in training."
+        "Column numbers [n] of the highest scores [n, M]. Ties go to the model that was cheaper in training. Raises `ValueError` for another shape or a score that is no finite number."
         if scores.ndim != 2 or scores.shape[1] != len(self.models): raise ValueError(f'{self.name}: scores must have the shape [n, {len(self.models)}], a column for each model, got {list(scores.shape)}')
         if not np.isfinite(scores).all(): raise ValueError(f'{self.name}: a predicted utility is not a finite number; check the training records and the embeddings')
         cheapest_first = np.argsort(self.mean_cost, kind='stable')
@@ -85,7 +85,7 @@ class Deciding(Saved):
         return cheapest_first[(s >= s.max(1, keepdims=True) - 1e-12).argmax(1)]
 
     def choose(self, queries, preference) -> np.ndarray:
-        "Column numbers of the chosen models: [n]."
+        "Column numbers [n] of the chosen models, for texts or an array of embeddings [n, d]."
         return self.pick(self.scores(queries, preference))
 
     def route(self, queries, preference='balanced') -> list[Decision]:
@@ -111,7 +111,7 @@ class Router(Deciding):
     def __init__(self, encoder=None, seed: int = 0): self.encoder, self.seed = encoder, seed
 
     def fit(self, train: OutcomeArrays, valid: OutcomeArrays | None = None) -> 'Router':
-        "Learn from outcomes; `valid` is for early stopping and reports. Returns the router."
+        "Learn from outcomes; `valid` is for early stopping and reports. Returns the router. Raises `ValueError` where there is no record to learn from."
         if len(train) == 0: raise ValueError(f'{self.name}: no training records')
         self.models, self.pool, self.scale = list(train.models), train.pool, train.scale
         self.with_cost = train.normalised_cost is not None
@@ -121,7 +121,7 @@ class Router(Deciding):
 
     def _fit(self, train, valid): "Nothing to learn, unless a subclass says so."
     def scores(self, queries, preference) -> np.ndarray:
-        "Predicted utility of every candidate: [n, M]."
+        "Predicted utility of every candidate: [n, M]. Raises `TypeError` in a subclass that does not define it."
         raise TypeError(f'{type(self).__name__} does not define `scores`')
 
     def embed(self, queries) -> np.ndarray:
@@ -197,7 +197,7 @@ class MetricPredictor(Router):
     "A router that predicts performance and cost; the utility follows from the preference."
 
     def predict(self, queries) -> Prediction:
-        "Predicted metrics of every candidate."
+        "Predicted metrics of every candidate, [n, M] each. Raises `TypeError` in a subclass that does not define it."
         raise TypeError(f'{type(self).__name__} does not define `predict`')
 
     def scores(self, queries, preference) -> np.ndarray:
@@ -206,7 +206,7 @@ class MetricPredictor(Router):
         return utility(p.performance, p.cost, Preference.parse(preference))
 
     def detail(self, decisions, x):
-        "Predicted performance and cost of each candidate."
+        "Predicted performance and cost of each candidate, the cost normalised and in currency."
         p = self.predict(x)
         for i, d in enumerate(decisions):
             for c in d.candidates:
