@@ -129,3 +129,14 @@ def test_readme_script_sees_differences():
 def test_importing_is_light():
     done = subprocess.run([sys.executable, '-c', 'import sys, trouter, trouter.app.cli; print(*(m for m in ("torch", "numpy", "pandas", "matplotlib") if m in sys.modules))'], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == '', done.stdout + done.stderr
+
+
+def test_outputs_are_compared():
+    compare = load_script(ROOT/'scripts'/'compare_outputs.py')
+    cell = lambda text, source='f()', picture=False: {'cell_type': 'code', 'source': source, 'outputs': [{'output_type': 'display_data', 'data': {'text/plain': text, **({'image/png': 'x'} if picture else {})}}]}
+    faults = lambda a, b: compare.faults({'cells': [a]}, {'cells': [b]})
+    assert faults(cell('took 1.000'), cell('took 1.001')) == []
+    assert 'was' in faults(cell('took 1.0'), cell('took 2.0'))[0] and 'was' in faults(cell('took 1'), cell('lost 1'))[0]
+    assert faults(cell('took 1.0 s', '#| measured\nf()'), cell('took 25 s', '#| measured\nf()')) == []
+    assert faults(cell('took 1.0 s', '#| measured\nf()'), cell('lost 25 s', '#| measured\nf()'))
+    assert faults(cell('<Figure 1>', picture=True), cell('<Figure 2>', picture=True)) == [] and 'shows' in faults(cell('a', picture=True), cell('a'))[0]
