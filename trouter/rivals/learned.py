@@ -158,9 +158,7 @@ class MetricRouter(EmbeddingRegressor):
     def regress(self, E):
         "All G networks: [n, d] -> [n, G]."
         with torch.no_grad(): return self.heads(torch.tensor(np.asarray(E), dtype=torch.float32)).numpy().astype(float)
-
     def _state(self): return {'settings': self.settings}, {k: v.numpy() for k, v in self.heads.state_dict().items()}
-
     def _restore(self, config, tensors):
         self.settings, self.progress = config['settings'], False
         self.heads = self.build(*tensors['W.0'].shape[:2])
