@@ -67,11 +67,11 @@ def watch(client, name, total, stop, every=60):
 def run(name, questions, args):
     "Serve one model, ask it everything that is missing, end it."
     base = name in BASE_MODELS
-    with serve(find_model(name), name, context=args.context, chat_template=PLAIN_TEMPLATE if base else None) as server:
+    with serve(find_model(name), name, context=args.context, parallel=args.slots, chat_template=PLAIN_TEMPLATE if base else None) as server:
         questions = [q for q in questions if (name, q.query_id, q.query) not in args.answered]
         pool, stop, out = Pool([server.candidate]), threading.Event(), args.out/f'{name}.jsonl'
         calls = plan(questions, pool, prompt=(lambda q, m: base_prompt(q)) if base else None, seed=args.seed, extra={'top_logprobs': 1, 'cache_prompt': True})
-        with ChatClient(pool, concurrency=1, timeout=600, progress=False) as client:
+        with ChatClient(pool, concurrency=args.slots, timeout=600, progress=False) as client:
             done = {identity_of(r) for r in read_lines(out, repair=False)}
             left = sum(identity(c, pool) not in done for c in calls)
             threading.Thread(target=watch, args=(client, name, left, stop), daemon=True).start()
@@ -97,6 +97,7 @@ def main():
     parser.add_argument('--out', type=Path, required=True, help='folder of the answers')
     parser.add_argument('--models', nargs='+', default=MODELS, metavar='NAME')
     parser.add_argument('--parallel-models', type=int, default=1, help='models that run at the same time, one processor core each')
+    parser.add_argument('--slots', type=int, default=1, help='questions that a model answers side by side on its core: faster, but seconds per answer then mean little')
     parser.add_argument('--context', type=int, default=4096, help='tokens of prompt and answer together')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--have', type=Path, help='outcomes that need not be asked for again')

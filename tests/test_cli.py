@@ -242,9 +242,9 @@ def test_evaluate_json_on_stdout(data):
 
 
 def test_every_router(data):
-    from trouter.app.cli import ROUTERS
+    from trouter.app.cli import _ROUTERS
     code, out, err = run('evaluate', data, '--seeds', '1', '--json', '-')
-    assert code == 0 and set(json.loads(out)['routers']) == set(ROUTERS.split(',')), err
+    assert code == 0 and set(json.loads(out)['routers']) == set(_ROUTERS.split(',')), err
 
 
 def test_quality_only(data):

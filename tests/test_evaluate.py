@@ -182,7 +182,7 @@ def test_a_router_that_fails_names_itself(router, message):
 
 def test_gap_is_over_the_queries_that_were_judged():
     def ran(utility): return [{'by': {'p': {**dict.fromkeys(('utility', 'performance', 'cost', 'currency'), np.array(utility)), 'calls': {'m': 1.}}}, 'nauc': None, 'top1': None, 'rule': None, 'fit_seconds': 0., 'ms_per_query': 0.}]
-    row = module.row_of(ran([1., np.nan]), ran([0., 50.]), ran([2., 99.]), ['p'], ['m'])
+    row = module._row_of(ran([1., np.nan]), ran([0., 50.]), ran([2., 99.]), ['p'], ['m'])
     assert row['gap_closed'] == {'mean': .5, 'std': 0.} and row['utility_sum']['mean'] == 1.
 
 

@@ -28,7 +28,7 @@ def few(
     n: int,        # questions per type that train
     share=.75,     # of the questions that may train at all
 ) -> callable:
-    "A source for `cold_start`: seed -> (train with at most n questions of each type, valid). Needs task types."
+    "A source for `cold_start`: seed -> (train with at most n questions of each type, valid); TRouter, figure 4. Needs task types."
     def parts(seed):
         train, valid = source.split((share, 1 - share), seed)
         order = np.random.default_rng(seed).permutation(len(train))
@@ -45,7 +45,7 @@ def at_level(
     level: int,           # 0 = domain, 1 = subcategory, 2 = difficulty
     taxonomy=None,        # for the profiles of the nodes; None = their names alone
 ) -> OutcomeArrays:
-    "The same outcomes with types cut to a level. Raises `ValueError` for a level that is not there."
+    "The same outcomes with types cut to a level (TRouter, table 5). Raises `ValueError` for a level that is not there."
     if not 0 <= level < len(LEVELS): raise ValueError(f'level must be 0, 1 or 2 ({", ".join(LEVELS)}), got {level}')
     cut = lambda path: path if path is None else '/'.join(path.split('/')[:level + 1])
     texts = None if taxonomy is None else {taxonomy.path(n.id): taxonomy.profile(n.id) for n in taxonomy.at(level)}
@@ -66,10 +66,10 @@ class LeftOut(MetricPredictor):
         without = lambda a, name: a if a is None else a.take(np.flatnonzero(task(a) != name))
         self.routers = {name: fresh(self.spec, self.encoder, self.seed).fit(without(train, name), without(valid, name)) for name in sorted(set(task(train)))}
 
-    def reveal(self, test): self.revealed = test
+    def reveal(self, test): "Be shown the tasks of the test records."; self.revealed = test
 
     def predict(self, queries) -> Prediction:
-        "Predictions of the router that fits each revealed query."
+        "For each revealed query what the router says that never saw its task. Raises `ValueError` for other queries."
         check_revealed(self, queries)
         E, names = list(queries), [(t or '').split('/')[0] for t in self.revealed.task_types]
         r, c = (np.zeros((len(E), len(self.models))) for _ in range(2))
@@ -120,12 +120,20 @@ class QueryNetwork(TaskNetwork):
         self.W_t, self.W_q, self.b = uniform(G, d_tower, hidden_heads, bound=bound), uniform(G, d, hidden_heads, bound=bound), uniform(G, 1, hidden_heads, bound=bound)
         self.w_out, self.b_out = uniform(G, hidden_heads, 1, bound=hidden_heads ** -.5), uniform(G, 1, bound=hidden_heads ** -.5)
 
-    def pair_heads(self, E, t):
+    def pair_heads(
+        self,
+        E,   # [n, d] embeddings of the queries
+        t,   # [K, d_tower] embeddings of the types
+    ):
         "Predicted metrics of every (query, type) pair: [G, n, K]."
         hidden = torch.relu((E @ self.W_q)[:, :, None] + (t @ self.W_t + self.b)[:, None])      # [G, n, K, hidden]
         return torch.sigmoid((hidden @ self.w_out[:, None]).squeeze(-1) + self.b_out[:, :, None])
 
-    def forward(self, E, D):
+    def forward(
+        self,
+        E,   # [n, d] embeddings of the queries
+        D,   # [K, d] embeddings of the types' definitions
+    ):
         "Logits [n, K] and predicted metrics [n, G]."
         t = self.recogniser.type_tower(D)
         logits = self.recogniser.logits(E, self.recogniser.split_types(t))
@@ -147,15 +155,17 @@ class QueryHeads(TRouter):
         self.table = CellTable.fit(train[1][known], train[2][known], self.types).values     # for the report's static table alone
 
     def predict(self, queries) -> Prediction:
-        "Predicted metrics from the whole network."
+        "Predicted performance and normalised cost [n, M] from the whole network."
         E = torch.as_tensor(self.features(queries))
         with torch.no_grad(): h = torch.cat([self.net(part, torch.as_tensor(self.D))[1] for part in E.split(64)]).numpy()
         h = h.reshape(len(E), len(self.models), -1)
         return Prediction(h[..., 0], h[..., 1] if self.with_cost else None)
 
 # %% ../../nbs/experiments/04_ablations.ipynb #ffe2e692
-def neighbours(types) -> np.ndarray:
-    "Marks [K, K]: each type itself, and the types beside it in the same subcategory, in the order of `types`' difficulty names."
+def neighbours(
+    types,   # K paths domain/subcategory/difficulty
+) -> np.ndarray:
+    "Marks [K, K] of 0 and 1: each type itself, and the types beside it in the same subcategory in the order of `DIFFICULTIES`."
     from trouter.outcomes.synthetic_sets import DIFFICULTIES
     place = {}
     for i, t in enumerate(types):
@@ -172,7 +182,7 @@ class MultiLabel(TRouter):
         self.target = target
 
     def soft(self, y) -> np.ndarray:
-        "Distributions [n, K] for types y [n]."
+        "Distributions [n, K], rows summing to 1, for type numbers y [n]."
         marks = neighbours(self.types)
         rows = np.exp(marks) if self.target == 'softmax' else marks
         return (rows / rows.sum(1, keepdims=True))[y]

@@ -12,8 +12,8 @@ from ..outcomes.utility import CostScale
 
 # %% ../../nbs/experiments/02_calibration.ipynb #436bb4ce
 def reliability(
-    predicted,   # [n]
-    observed,    # [n]
+    predicted,   # [n] predicted metric
+    observed,    # [n] what came out
     bins: int = 10,
 ) -> np.ndarray:
     "Per bin of equal count: mean prediction, mean outcome, count. [bins, 3]."
@@ -22,13 +22,21 @@ def reliability(
     return np.array([(predicted[i].mean(), observed[i].mean(), len(i)) for i in parts])
 
 
-def expected_calibration_error(predicted, observed, bins: int = 10) -> float:
+def expected_calibration_error(
+    predicted, observed,   # [n] each
+    bins: int = 10,
+) -> float:
     "Mean absolute gap between prediction and outcome over bins of equal count."
     table = reliability(np.asarray(predicted, float), np.asarray(observed, float), bins)
     return float(np.average(np.abs(table[:, 0] - table[:, 1]), weights=table[:, 2]))
 
 
-def noise_floor(predicted, bins: int = 10, draws: int = 200, seed: int = 0) -> float:
+def noise_floor(
+    predicted,         # [n] probabilities; clipped to [0, 1]
+    bins: int = 10,
+    draws: int = 200,  # sets of outcomes drawn, over which the ECE is averaged
+    seed: int = 0,
+) -> float:
     "The ECE that a perfectly calibrated prediction of 0/1 outcomes would show on this many queries."
     rng, p = np.random.default_rng(seed), np.clip(np.asarray(predicted, float), 0, 1)
     return float(np.mean([expected_calibration_error(p, rng.random(len(p)) < p, bins) for _ in range(draws)]))
@@ -40,7 +48,7 @@ def held_out_predictions(
     cost_scale: str = 'pool',
     seeds=range(5),
 ) -> dict:
-    "Predicted and observed metrics on test parts: 'performance' and 'cost' -> (predicted [n, M], observed [n, M])."
+    "Predicted and observed metrics on the test parts of all splits, one below the other: 'performance' and 'cost' -> (predicted [n, M], observed [n, M])."
     out = {'performance': ([], []), 'cost': ([], [])}
     for seed in seeds:
         parts = arrays.split(seed=seed)
@@ -52,15 +60,22 @@ def held_out_predictions(
     return {metric: tuple(np.concatenate(x) for x in pair) for metric, pair in out.items()}
 
 
-def calibration_table(predictions: dict, models, bins: int = 10) -> dict:
-    "Per model: ECE of performance with its noise floor, and ECE of cost relative to the model's mean cost; with the bins of the plot."
+def calibration_table(
+    predictions: dict,   # of `held_out_predictions`
+    models,              # M names
+    bins: int = 10,
+) -> dict:
+    "Per model 'ece' of performance with its 'noise_floor', 'cost_ece_relative' (ECE of cost over the model's mean cost), and the bins of the plot: 'reliability', 'cost_reliability'."
     (p, r), (c_hat, c) = predictions['performance'], predictions['cost']
     return {m: {'ece': expected_calibration_error(p[:, j], r[:, j], bins), 'noise_floor': noise_floor(p[:, j], bins), 'reliability': reliability(p[:, j], r[:, j], bins).tolist(),
                 'cost_ece_relative': expected_calibration_error(c_hat[:, j], c[:, j], bins) / max(c[:, j].mean(), 1e-12), 'cost_reliability': reliability(c_hat[:, j], c[:, j], bins).tolist()}
             for j, m in enumerate(models)}
 
 # %% ../../nbs/experiments/02_calibration.ipynb #2a84cd1f
-def plot_reliability(table: dict, title: str = ''):
+def plot_reliability(
+    table: dict,   # of `calibration_table`
+    title: str = '',
+):
     "Mean outcome over mean prediction per bin, a line per candidate: performance left, cost right (both axes logarithmic)."
     import matplotlib.pyplot as plt
     fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.7), layout='constrained')

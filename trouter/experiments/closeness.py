@@ -25,10 +25,10 @@ def nearest(
 
 # %% ../../nbs/experiments/06_closeness.ipynb #8afe51ad
 def mmd2(
-    X, Y,              # [n, d], [m, d]
+    X, Y,              # [n, d], [m, d] embeddings
     width=None,        # of the Gaussian kernel; None = the median distance over both samples
 ) -> float:
-    "Unbiased estimate of the squared maximum mean discrepancy."
+    "Unbiased estimate of the squared maximum mean discrepancy (Gretton and others, 2012, eq. 3); no unit, and slightly below 0 by chance."
     Z = np.concatenate([X, Y])
     D = np.maximum((Z ** 2).sum(1)[:, None] + (Z ** 2).sum(1) - 2 * Z @ Z.T, 0)
     width2 = np.median(D[np.triu_indices(len(Z), 1)]) if width is None else width ** 2
@@ -39,8 +39,8 @@ def mmd2(
 # %% ../../nbs/experiments/06_closeness.ipynb #b0b34552
 def leaks(
     real: OutcomeArrays, synthetic: OutcomeArrays,
-    E_real, E_synthetic,   # [n, d], [m, d]
-    threshold=.95,
+    E_real, E_synthetic,   # [n, d], [m, d] embeddings of unit length
+    threshold=.95,         # cosine similarity
 ) -> pd.DataFrame:
     "Pairs (real, nearest synthetic) above the threshold, the closest first; `identical` after folding case and white space."
     fold = lambda text: ' '.join(text.casefold().split())
@@ -53,13 +53,16 @@ def leaks(
 def effective_number(
     E,   # [n, d] of unit length
 ) -> float:
-    "The Vendi score of a set of unit vectors under the cosine kernel."
+    "The Vendi score (Friedman and Dieng, 2023) of a set of unit vectors under the cosine kernel: between 1 and min(n, d)."
     values = np.linalg.eigvalsh(E.T @ E / len(E) if E.shape[1] < len(E) else E @ E.T / len(E))
     p = values[values > 1e-12]
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def variety(arrays: OutcomeArrays, E) -> dict:
+def variety(
+    arrays: OutcomeArrays,   # with task types
+    E,                       # [n, d] embeddings of its queries, unit length
+) -> dict:
     "Mean similarity of two questions inside a type, inside a subcategory, and overall; effective number of questions of the set and of an average type."
     types, above = np.array(arrays.task_types), np.array([t.rpartition('/')[0] for t in arrays.task_types])
     S, upper = E @ E.T, np.triu(np.ones((len(E), len(E)), bool), 1)
@@ -84,7 +87,10 @@ def recognised(
 
 # %% ../../nbs/experiments/06_closeness.ipynb #ccba6f72
 def failures(
-    real: OutcomeArrays, posterior, types, labels,
+    real: OutcomeArrays,
+    posterior,       # [n, K]
+    types,           # K paths
+    labels,          # n lists of fitting paths, the best first
     most: int = 6,   # labels shown
 ) -> pd.DataFrame:
     "For the real labels that are recognised worst: one misread question each, with its five most probable types and the best fitting one."
@@ -99,8 +105,8 @@ def failures(
 
 # %% ../../nbs/experiments/06_closeness.ipynb #f17b0836
 def ranking_agreement(
-    predicted,   # [n, M] predicted performance
-    real: OutcomeArrays,
+    predicted,             # [n, M] predicted performance
+    real: OutcomeArrays,   # with task types
 ) -> pd.Series:
     "Kendall's tau per label of the real set; NaN where all candidates have the same true mean."
     types, out = np.array(real.task_types), {}

@@ -27,7 +27,7 @@ class FixedRule(Router):
     needs_encoder = False
 
     def model_for(self, preference) -> int:
-        "Column of the model that this rule calls under this preference."
+        "Column of the model that this rule calls under this preference. Raises `TypeError` where a subclass does not write it."
         raise TypeError(f'{type(self).__name__} does not define `model_for`')
 
     def scores(self, queries, preference) -> np.ndarray:
@@ -48,7 +48,7 @@ class FixedRule(Router):
 def list_prices(
     pool,   # `Pool` or None
 ):
-    "Per model the mean of its two list prices, [M]; None unless every price is known in one currency."
+    "Per model the mean of its two list prices, [M], in currency per million tokens; None unless every price is known in one currency."
     if pool is None or not pool.priced or len({m.currency for m in pool}) > 1: return None
     return np.array([(m.input_price + m.output_price) / 2 for m in pool])
 
@@ -57,7 +57,7 @@ def cheap_to_dear(
     train: OutcomeArrays,
     prefer: str = 'recorded cost',   # or 'list price': which of the two to use where both are known
 ) -> tuple[np.ndarray, str]:
-    "Columns from the cheapest to the dearest model, and by what they were sorted. Raises `Unsuitable`."
+    "Columns [M] from the cheapest to the dearest model, and by what they were sorted. Raises `Unsuitable` where neither costs nor all prices are known."
     known = {'recorded cost': None if train.cost is None else train.cost.mean(0), 'list price': list_prices(train.pool)}
     for by in sorted(known, key=lambda k: k != prefer):
         if known[by] is not None: return np.argsort(known[by], kind='stable'), by
@@ -68,13 +68,13 @@ class Cheapest(FixedRule):
     "Always the model that cost least on average over the training records."
     name = 'cheapest'
     def _fit(self, train, valid): self.order, self.by = cheap_to_dear(train)
-    def model_for(self, preference) -> int: return self.order[0]
+    def model_for(self, preference) -> int: "Column of the cheapest model, whatever the preference."; return self.order[0]
 
 
 class Dearest(Cheapest):
     "Always the model that cost most on average over the training records."
     name = 'dearest'
-    def model_for(self, preference) -> int: return self.order[-1]
+    def model_for(self, preference) -> int: "Column of the dearest model, whatever the preference."; return self.order[-1]
 
 # %% ../../nbs/rivals/00_baselines.ipynb #e43ef2eb
 def size_in_name(
@@ -88,7 +88,7 @@ def size_in_name(
 
 
 def small_to_large(train: OutcomeArrays) -> tuple[np.ndarray, str]:
-    "Columns from the smallest to the largest model, and by what they were sorted. Raises `Unsuitable`."
+    "Columns [M] from the smallest to the largest model, and by what they were sorted; by cost where a size is unknown (`cheap_to_dear`, which raises `Unsuitable`)."
     given = [train.pool[m].size if train.pool is not None else None for m in train.models]
     read = [size_in_name(m) if s is None else s for m, s in zip(train.models, given)]
     if None not in given: return np.argsort(given, kind='stable'), 'size'
@@ -101,13 +101,13 @@ class Smallest(FixedRule):
     "Always the model with the fewest parameters (TRouter, appendix A.2: Smallest LLM)."
     name = 'smallest'
     def _fit(self, train, valid): self.order, self.by = small_to_large(train)
-    def model_for(self, preference) -> int: return self.order[0]
+    def model_for(self, preference) -> int: "Column of the smallest model, whatever the preference."; return self.order[0]
 
 
 class Largest(Smallest):
     "Always the model with the most parameters (TRouter, appendix A.2: Largest LLM)."
     name = 'largest'
-    def model_for(self, preference) -> int: return self.order[-1]
+    def model_for(self, preference) -> int: "Column of the largest model, whatever the preference."; return self.order[-1]
 
 # %% ../../nbs/rivals/00_baselines.ipynb #135c7f74
 def adaptive_position(
@@ -126,7 +126,7 @@ class Adaptive(FixedRule):
         if not self.with_cost: raise Unsuitable('adaptive: without costs the preference weighs nothing, so there is nothing to adapt to; leave it out')
         self.order, self.by = cheap_to_dear(train, prefer='list price')
 
-    def model_for(self, preference) -> int: return self.order[adaptive_position(preference.performance, len(self.order))]
+    def model_for(self, preference) -> int: "Column of the model at position j(mu_r)."; return self.order[adaptive_position(preference.performance, len(self.order))]
 
 # %% ../../nbs/rivals/00_baselines.ipynb #796b3986
 def hashed_uniform(
@@ -145,7 +145,7 @@ def hashed_uniform(
 class Random(FixedRule):
     "A model at random, the same for the same query."
     name, by, order = 'random', 'lot', ()
-    def scores(self, queries, preference) -> np.ndarray: return hashed_uniform(queries, len(self.models), self.seed)
+    def scores(self, queries, preference) -> np.ndarray: "Draws [n, M] in [0, 1): the highest wins."; return hashed_uniform(queries, len(self.models), self.seed)
 
 # %% ../../nbs/rivals/00_baselines.ipynb #ccf1caa8
 class BestSingle(MetricPredictor):
@@ -167,7 +167,7 @@ class BestSingle(MetricPredictor):
 # %% ../../nbs/rivals/00_baselines.ipynb #d660b435
 def node_means(
     train: OutcomeArrays,
-    labelled,        # [n] bool: which records have a task type
+    labelled,        # [n] bool: which queries have a task type
 ) -> tuple[list, np.ndarray]:
     "Names of all types and of all nodes above them, and the shrunk means [nodes, M, 1 or 2] (performance, and cost where known)."
     types = train.types
@@ -196,10 +196,10 @@ class TrueTable(MetricPredictor):
         self.types = train.types
         self.names, self.values = node_means(train, labelled)
 
-    def reveal(self, test): self.revealed = test
+    def reveal(self, test): "Be shown the test records, with their task types."; self.revealed = test
 
     def rows(self, queries) -> np.ndarray:
-        "Row of the table for each query: [n]."
+        "Row of the table for each query: [n]. Raises `ValueError` for queries that were not revealed."
         check_revealed(self, queries)
         return np.array([deepest_known(t, self.names) for t in self.revealed.task_types])
 
@@ -213,7 +213,7 @@ class TrueTable(MetricPredictor):
 
 # %% ../../nbs/rivals/00_baselines.ipynb #f29fe826
 def check_revealed(router, queries):
-    "Raise `ValueError` unless these are the queries that `router.reveal` was shown."
+    "Raises `ValueError` unless these are the queries that `router.reveal` was shown, in their order."
     shown = getattr(router, 'revealed', None)
     if shown is None: raise ValueError(f'{router.name}: works with hindsight only; call reveal(test) first')
     if len(queries) != len(shown) or (not isinstance(queries, np.ndarray) and list(queries) != shown.queries):
@@ -230,14 +230,14 @@ class StaticTable(TrueTable):
         labels = np.array([self.types.index(train.task_types[i]) for i in rows])
         self.recogniser = LogisticRecogniser().fit(self.embed(train.queries)[rows], labels, len(self.types))
 
-    def reveal(self, test): pass
-    def prepare(self, queries): return self.embed(queries) if len(queries) else queries
+    def reveal(self, test): "Nothing: this table guesses the type."
+    def prepare(self, queries): "Embeddings [n, d], computed once for scores and posterior."; return self.embed(queries) if len(queries) else queries
 
     def posterior(self, queries) -> np.ndarray:
         "q(t|q) over `types`: [n, K]."
         return self.recogniser.posterior(self.embed(queries))
 
-    def rows(self, queries) -> np.ndarray: return self.posterior(queries).argmax(1)
+    def rows(self, queries) -> np.ndarray: "Row of the most probable type: [n]."; return self.posterior(queries).argmax(1)
 
     def detail(self, decisions, x):
         "Predicted metrics, and the five most probable task types."
@@ -252,9 +252,9 @@ class StaticTable(TrueTable):
 
 # %% ../../nbs/rivals/00_baselines.ipynb #4bd9d988
 class Oracle(MetricPredictor):
-    "Per query the best model in hindsight: it 'predicts' the revealed outcomes."
+    "Per query the best model in hindsight: it 'predicts' the revealed outcomes (TRouter, appendix A.2)."
     name, needs_encoder = 'oracle', False
-    def reveal(self, test): self.revealed = test
+    def reveal(self, test): "Be shown the outcomes of the test records."; self.revealed = test
 
     def predict(self, queries) -> Prediction:
         "The realised outcomes of the revealed queries."
@@ -275,7 +275,7 @@ def means_of_others(
 
 # %% ../../nbs/rivals/00_baselines.ipynb #a6d4d6e3
 def leave_one_out_votes(
-    samples,          # [n, M, S] scores, NaN where absent
+    samples,          # [n, M, S] scores in [0, 1], NaN where absent
     prior,            # [n, M] mean performance elsewhere; of no effect at weight 0
     cost,             # [n, M] normalised, or None
     preference,
@@ -310,8 +310,12 @@ def reachable_outcomes(
     return {'performance': r, 'cost': c, 'utility': utility(r, c, preference), 'votes': votes}
 
 # %% ../../nbs/rivals/00_baselines.ipynb #5e705875
-def reachable_oracle(arrays: OutcomeArrays, preference, weight: float = 0.) -> dict:
-    "Means of `reachable_outcomes`, the mean utility of the oracle on single samples, and the number of queries judged."
+def reachable_oracle(
+    arrays: OutcomeArrays,    # with `samples`
+    preference,
+    weight: float = 0.,       # of the prior, in samples
+) -> dict:
+    "Means of `reachable_outcomes` over the queries judged, 'single_sample_oracle' (mean utility of the oracle on single samples) and 'judged' (number of queries). Raises `Unsuitable`."
     found = reachable_outcomes(arrays, preference, weight)
     whole = [~np.isnan(x).any(1) for x in np.moveaxis(arrays.samples, 2, 0)]
     lucky = [utility(arrays.samples[w, :, s], None if arrays.normalised_cost is None else arrays.normalised_cost[w], Preference.parse(preference)).max(1) for s, w in enumerate(whole)]
@@ -327,10 +331,11 @@ class ReachableOracle(Router):
         if train.samples is None: reachable_outcomes(train, 'balanced')
 
     def judge(self, test: OutcomeArrays, preference) -> dict:
-        "See `reachable_outcomes`."
+        "Per query what `reachable_outcomes` gives. Raises `Unsuitable` for outcomes with one sample an answer."
         return reachable_outcomes(test, preference)
 
     def scores(self, queries, preference) -> np.ndarray:
+        "No scores [n, M] exist. Raises `ValueError`, which points to `judge`."
         raise ValueError('reachable-oracle: its choice changes with the sample held back; use judge(test, preference)')
 
 # %% ../../nbs/rivals/00_baselines.ipynb #761ea835

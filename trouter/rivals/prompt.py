@@ -15,6 +15,7 @@ from ..pool.models import Pool
 from ..routing.router import Router
 
 # %% ../../nbs/rivals/02_prompt.ipynb #c92016ce
+# up to which weight of performance, mu_r, which sentence is said
 WISHES = ((.35, 'A low cost counts much more than a good answer.'), (.65, 'A low cost and a good answer count the same.'), (1., 'A good answer counts much more than a low cost.'))
 
 
@@ -30,11 +31,11 @@ def list_candidates(pool: Pool) -> tuple[list, str]:
 
 # %% ../../nbs/rivals/02_prompt.ipynb #3b3edd39
 def selector_prompt(
-    query: str, listing: str,
+    query: str, listing: str,   # `listing`: of `list_candidates`
     preference: Preference,
     longest=1500,   # characters of the query that are shown
 ) -> str:
-    "What the selector is asked."
+    "What the selector is asked: candidates, query, preference."
     wish = next(text for limit, text in WISHES if preference.performance <= limit)
     shown = query if len(query) <= longest else f'{query[:longest]} ...'
     return f"""One of these language models is to answer a request:
@@ -47,8 +48,11 @@ The request:
 {wish} Which model should answer? Reply with its letter only."""
 
 # %% ../../nbs/rivals/02_prompt.ipynb #dada8423
-def letter_in(reply: str, n: int) -> int | None:
-    "The number of the candidate that a reply names by its letter, or None."
+def letter_in(
+    reply: str | None,
+    n: int,         # number of candidates
+) -> int | None:
+    "The number of the candidate, from 0, that a reply names by its letter; None where it names none."
     last = chr(64 + n)
     found = re.findall(rf'(?<![\w])([A-{last}])(?![\w\'])', reply or '') or re.findall(rf'^\W*([a-{last.lower()}])\W*$', reply or '')
     return ord(found[0].upper()) - 65 if found else None
@@ -58,7 +62,7 @@ class PromptLLM(Router):
     "A language model names the candidate (the row *Prompt LLM* of TRouter's tables)."
     name = 'prompt-llm'
 
-    def __init__(self, client: ChatClient, selector: str, encoder=None, seed: int = 0):
+    def __init__(self, client: ChatClient, selector: str, encoder=None, seed: int = 0):   # `selector`: its name in the client's pool
         super().__init__(encoder, seed)
         self.client, self.selector, self.asked = client, selector, []   # `asked`: dictionaries, see `ask`
 
@@ -76,11 +80,11 @@ class PromptLLM(Router):
         return np.array([self.ask(q, preference) for q in queries], int)
 
     def scores(self, queries, preference) -> np.ndarray:
-        "1 for the named model, 0 for the others: the selector gives no utilities."
+        "Votes [n, M]: 1 for the named model, 0 for the others. The selector gives no utilities."
         return np.eye(len(self.models))[self.choose(queries, preference)]
 
     def table(self) -> pd.DataFrame:
-        "All that was asked: query, preference, model, understood, tokens, seconds."
+        "All that was asked, a row per question: query, preference, model, understood, prompt_tokens, completion_tokens, latency_s (seconds)."
         return pd.DataFrame(self.asked)
 
 # %% ../../nbs/rivals/02_prompt.ipynb #a4e8e1bc
@@ -93,7 +97,7 @@ class RecordedChoices(Router):
         self.chosen = {(r.query, r.preference): r.model for r in table.itertuples()}
 
     def scores(self, queries, preference) -> np.ndarray:
-        "1 for the recorded model, 0 for the others. Raises `ValueError` for a query that is not in the table."
+        "Votes [n, M]: 1 for the recorded model, 0 for the others. Raises `ValueError` for a query that is not in the table."
         p = Preference.parse(preference)
         missing = next((q for q in queries if (q, p.name) not in self.chosen), None)
         if missing is not None: raise ValueError(f'no choice was recorded at {p} for the query {missing[:60]!r}; record it with `PromptLLM`')
