@@ -12,16 +12,24 @@ name = lambda p: '.'.join(p.relative_to(ROOT).with_suffix('').parts)
 
 
 @lru_cache(None)
-def shown():
-    "What readers see beside the exported cells: other code cells, and what prose sets as code."
-    texts = []
+def notebooks():
+    "Of each notebook its whole source, and the words that readers see beside the exported cells: in other code cells, and where prose sets them as code."
+    found = []
     for path in sorted((ROOT/'nbs').rglob('*.ipynb')):
         if '.ipynb_checkpoints' in path.parts: continue
-        for cell in json.loads(path.read_text(encoding='utf-8'))['cells']:
+        cells, texts = json.loads(path.read_text(encoding='utf-8'))['cells'], []
+        for cell in cells:
             source = ''.join(cell['source'])
             if cell['cell_type'] == 'markdown': texts += re.findall(r'`([^`]+)`', source) + re.findall(r'^```.*?\n(.*?)^```', source, re.S | re.M)
             elif cell['cell_type'] == 'code' and not source.startswith('#| export'): texts.append(source)
-    return set(re.findall(r'\w+', '\n'.join(texts)))
+        found.append((''.join(''.join(c['source']) + '\n' for c in cells), set(re.findall(r'\w+', '\n'.join(texts)))))
+    return found
+
+
+def shown(module: str):
+    "The words that readers see in the notebook of a module and in those that import from it."
+    here = re.compile(rf'^#\| default_exp {re.escape(module.removeprefix("trouter."))}$|(from|import) {re.escape(module)}\b', re.M)
+    return set().union(*(words for source, words in notebooks() if here.search(source)))
 
 
 def parts(module):
@@ -65,11 +73,11 @@ def test_public_names(path):
         if raises(node) and 'Raises' not in text: faults.append(f'{dotted}: raises {", ".join(sorted(raises(node)))}, and the docstring does not say so')
         arrays = [a for a in [*(a.annotation for a in node.args.args), node.returns] if a is not None and re.search(r'ndarray|Tensor', ast.unparse(a))]
         if arrays and not re.search(r'\[[^\]]*\]|number|one value', text.split('\n', 1)[-1] if '\n' in text else text): faults.append(f'{dotted}: takes or gives arrays, and names no shape')
-    faults += [f'{public}: in no notebook beside the cell that exports it' for public in module.__all__ if public not in shown()]
+    faults += [f'{public}: in no notebook beside the cell that exports it' for public in module.__all__ if public not in shown(name(path))]
     assert not faults, '\n'.join([name(path), *faults])
 
 
 def test_rules_see_faults(tmp_path):
     node = ast.parse('def f(x: "np.ndarray"):\n    raise ValueError("no")').body[0]
     assert raises(node) == {'ValueError'} and own_doc(None, node) == ''
-    assert 'Outcomes' in shown() and 'a_name_that_no_notebook_holds' not in shown()
+    assert 'Outcomes' in shown('trouter.outcomes.table') and 'a_name_that_no_notebook_holds' not in shown('trouter.outcomes.table') and not shown('trouter.no.module')
