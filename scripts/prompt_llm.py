@@ -2,8 +2,8 @@
 
     python scripts/prompt_llm.py --out trouter/data/local/prompt_llm.parquet [--threads 1]
 
-Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences. What stands in --out is not asked again, so that the work can be
-done in parts (--minutes).
+Qwen2.5-Coder-1.5B is the selector (scripts/fetch_models.py); each of the shipped questions is asked at the three preferences, once with the candidates from cheap to dear and once with them shuffled. What stands in
+--out is not asked again, so that the work can be done in parts (--minutes).
 """
 import argparse, sys, time
 from pathlib import Path
@@ -31,16 +31,17 @@ def main():
     train = load_shipped().arrays(samples='first')
     started = time.monotonic()
     with serve(path, SELECTOR, port=PORT, threads=a.threads) as server, ChatClient(Pool([server.candidate]), a.cache, concurrency=1, timeout=600, progress=False) as client:
-        router = PromptLLM(client, SELECTOR).fit(train)
-        if a.out.exists(): router.asked = pd.read_parquet(a.out).to_dict('records')
-        known = {r['query'] for r in router.asked}
-        for query in tqdm([q for q in dict.fromkeys(train.queries) if q not in known], desc='selecting'):
-            if time.monotonic() - started > 60 * a.minutes: break
-            for preference in PREFERENCES.values(): router.ask(query, preference)
-    table = router.table()
+        asked = pd.read_parquet(a.out).to_dict('records') if a.out.exists() else []
+        for shuffle in (False, True):
+            router, known = PromptLLM(client, SELECTOR, shuffle).fit(train), {r['query'] for r in asked if r['shuffled'] == shuffle}
+            for query in tqdm([q for q in dict.fromkeys(train.queries) if q not in known], desc='shuffled' if shuffle else 'by price'):
+                if time.monotonic() - started > 60 * a.minutes: break
+                for preference in PREFERENCES.values(): router.ask(query, preference)
+            asked += router.asked
+    table = pd.DataFrame(asked)
     table.to_parquet(a.out, index=False)
-    print(table.groupby('preference').agg(understood=('understood', 'mean'), prompt_tokens=('prompt_tokens', 'mean'), completion_tokens=('completion_tokens', 'mean'), latency_s=('latency_s', 'mean')))
-    print(table.groupby(['preference', 'model']).size().unstack(fill_value=0)); print(f'{time.monotonic() - started:.0f} s of this call')
+    print(table.groupby(['shuffled', 'preference']).agg(understood=('understood', 'mean'), prompt_tokens=('prompt_tokens', 'mean'), completion_tokens=('completion_tokens', 'mean'), latency_s=('latency_s', 'mean')))
+    print(table.groupby(['shuffled', 'preference', 'model']).size().unstack(fill_value=0)); print(f'{time.monotonic() - started:.0f} s of this call')
 
 
 if __name__ == '__main__': main()

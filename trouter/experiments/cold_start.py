@@ -152,7 +152,8 @@ class PromptChoices(RecordedChoices):
         return {'performance': performance, 'cost': cost, 'currency': currency, 'utility': utility(performance, cost, p), 'votes': votes}
 
 
-def load_prompt_choices() -> PromptChoices:
-    "What Qwen2.5-Coder-1.5B chose for the shipped real questions (for those that it was asked about), written by scripts/prompt_llm.py."
+def load_prompt_choices(shuffled=False) -> PromptChoices:
+    "What Qwen2.5-Coder-1.5B chose for the shipped real questions (for those that it was asked about) from a list by price or from a shuffled one, written by scripts/prompt_llm.py."
     from importlib.resources import as_file, files
-    with as_file(files('trouter.data')/'local'/'prompt_llm.parquet') as path: return PromptChoices(pd.read_parquet(path), 'qwen2.5-coder-1.5b')
+    with as_file(files('trouter.data')/'local'/'prompt_llm.parquet') as path: table = pd.read_parquet(path)
+    return PromptChoices(table[table['shuffled'] == shuffled], 'qwen2.5-coder-1.5b')

@@ -77,9 +77,9 @@ _RATES = (1e-3, 5e-4, 1e-4, 5e-5)
 def _main_study(data: Data, scale='own') -> Study:
     "Rules, cold, cross-domain and in-domain routers (tables 3 and 4)."
     crossed = {f'cross-domain {n}': LeftOut(n) for n in ('trouter', 'metric', 'knn')}
-    prompt = load_prompt_choices()
-    asked = {q for q, _ in prompt.chosen} >= set(data.real.queries)
-    return Study('What does a router know that was trained on synthetic questions alone?', data.sets, _FORMS, _FORMS | crossed | ({'prompt-llm': prompt} if asked else {}), scale)
+    prompts = {'prompt-llm': load_prompt_choices(), 'prompt-llm, shuffled list': load_prompt_choices(shuffled=True)}
+    asked = {n: p for n, p in prompts.items() if {q for q, _ in p.chosen} >= set(data.real.queries)}
+    return Study('What does a router know that was trained on synthetic questions alone?', data.sets, _FORMS, _FORMS | crossed | asked, scale)
 
 
 def _shots_study(data: Data) -> Study:

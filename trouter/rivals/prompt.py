@@ -4,7 +4,7 @@
 __all__ = ['WISHES', 'list_candidates', 'selector_prompt', 'letter_in', 'PromptLLM', 'RecordedChoices']
 
 # %% ../../nbs/rivals/02_prompt.ipynb #4e20b3cf
-import re
+import hashlib, re
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,15 @@ from ..routing.router import Router
 WISHES = ((.35, 'A low cost counts much more than a good answer.'), (.65, 'A low cost and a good answer count the same.'), (1., 'A good answer counts much more than a low cost.'))
 
 
-def list_candidates(pool: Pool) -> tuple[list, str]:
-    "(names from cheap to dear, the list that the selector is shown). Raises `ValueError` for more than 26 candidates."
+def list_candidates(
+    pool: Pool,
+    shuffled_for: str | None = None,   # a query: the order then follows from its hash, and not from the price
+) -> tuple[list, str]:
+    "(names in the order of the list, the list that the selector is shown): from cheap to dear, or shuffled. Raises `ValueError` for more than 26 candidates."
     models = sorted(pool, key=lambda m: (m.output_price is None, m.output_price))
     if len(models) > 26: raise ValueError(f'a selector chooses by one letter: at most 26 candidates, got {len(models)}')
     low = models[0].output_price
+    if shuffled_for is not None: models.sort(key=lambda m: hashlib.sha256(f'{m.name} {shuffled_for}'.encode('utf-8', 'replace')).digest())
     def facts(m):
         size = [f'{m.size:g} billion parameters'] if m.size is not None else []
         return ', '.join([m.name, *size, *([f'price {m.output_price / low:.1f}'] if low and m.output_price is not None else [])])
@@ -62,17 +66,19 @@ class PromptLLM(Router):
     "A language model names the candidate (the row *Prompt LLM* of TRouter's tables)."
     name = 'prompt-llm'
 
-    def __init__(self, client: ChatClient, selector: str, encoder=None, seed: int = 0):   # `selector`: its name in the client's pool
+    def __init__(self, client: ChatClient, selector: str, shuffle=False, encoder=None, seed: int = 0):   # `selector`: its name in the client's pool
         super().__init__(encoder, seed)
-        self.client, self.selector, self.asked = client, selector, []   # `asked`: dictionaries, see `ask`
+        self.client, self.selector, self.shuffle, self.asked = client, selector, shuffle, []   # `asked`: dictionaries, see `ask`
 
     def ask(self, query: str, preference) -> int:
         "Column of the model that the selector names; the cheapest where it names none."
-        p, (names, listing) = Preference.parse(preference), list_candidates(self.pool.subset(self.models))
+        p, pool = Preference.parse(preference), self.pool.subset(self.models)
+        names, listing = list_candidates(pool, query if self.shuffle else None)
         reply = self.client.chat(self.selector, selector_prompt(query, listing, p), temperature=0., max_tokens=4, seed=self.seed, logprobs=False)
         letter = letter_in(reply.text, len(names))
-        chosen = names[letter or 0]
-        self.asked.append(dict(query=query, preference=p.name, model=chosen, understood=letter is not None, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, latency_s=reply.latency_s))
+        chosen = names[letter] if letter is not None else list_candidates(pool)[0][0]
+        self.asked.append(dict(query=query, preference=p.name, shuffled=self.shuffle, model=chosen, place=letter, understood=letter is not None,
+                               prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, latency_s=reply.latency_s))
         return self.models.index(chosen)
 
     def choose(self, queries, preference) -> np.ndarray:
@@ -84,7 +90,7 @@ class PromptLLM(Router):
         return np.eye(len(self.models))[self.choose(queries, preference)]
 
     def table(self) -> pd.DataFrame:
-        "All that was asked, a row per question: query, preference, model, understood, prompt_tokens, completion_tokens, latency_s (seconds)."
+        "All that was asked, a row per question: query, preference, shuffled, model, place (in the list, from 0), understood, prompt_tokens, completion_tokens, latency_s (seconds)."
         return pd.DataFrame(self.asked)
 
 # %% ../../nbs/rivals/02_prompt.ipynb #a4e8e1bc
