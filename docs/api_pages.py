@@ -101,12 +101,12 @@ class ModulePage:
             head, rest = self.about(name, '\n'.join(code) if len(code) <= 30 else f'{name}: {type(obj).__name__}'), []
         cell = self.cells[bisect.bisect(self.cells, (node.lineno, '')) - 1][1]
         path = self.module.__name__.replace('.', '/')
-        return [head, f'[In the notebook](../{self.notebook}#cell-{cell}) · `{path}.py`, line {node.lineno}\n{{ .source }}', *rest]
+        return [head, f'[In the notebook](../{self.notebook}#cell-{cell}) · `{path}.py`, line {node.lineno}\n{{ .source data-search-exclude }}', *rest]
 
     def about(self, name, code, doc=''):
         "Heading, code and docstring."
         self.names.append(name)
-        return f'{"###" if "." in name else "##"} `{name}` {{ #{anchor(name)} }}\n\n```python\n{code}\n```\n\n{doc}'
+        return f'{"###" if "." in name else "##"} `{name}` {{ #{anchor(name)} }}\n\n```{{.python .signature}}\n{code}\n```\n\n{doc}'
 
     def of_class(self, name, cls):
         "A class: its fields, what it inherits, its constructor, methods and properties."

@@ -52,7 +52,7 @@ def page_of(path):
     parts = [f'<span id="cell-{cell["id"]}"></span>\n\n' * (cell['cell_type'] == 'code') + text for cell, text in cells]
     module = api[source].module.__name__ if source in api else None
     about = f'Notebook `{source}`' + (f', which writes [`{module}`]({os.path.relpath(api_pages.uri(module), Path(source).parent)})' if module else '')
-    if path.name != 'index.ipynb': parts[0] = re.sub(r'^(# .+)$', rf'\1\n\n{about}\n{{ .source }}', parts[0], count=1, flags=re.M)
+    if path.name != 'index.ipynb': parts[0] = re.sub(r'^(# .+)$', rf'\1\n\n{about}\n{{ .source data-search-exclude }}', parts[0], count=1, flags=re.M)
     return '\n\n'.join(parts), {posixpath.join(posixpath.dirname(source), name): data for name, data in pictures.items()}
 
 
