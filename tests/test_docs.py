@@ -162,7 +162,7 @@ def look(browser, start, maths):
     page.goto(start + maths)
     page.evaluate('MathJax.startup.promise.then(() => true)')
     assert page.locator('.arithmatex').count() == page.locator('mjx-container').count() > 0 == page.locator('mjx-merror').count()
-    page.locator('label[for=__search]').first.click()
+    page.locator('.md-search__input').click()
     page.locator('.md-search__input').fill('reconstruction_error')
     result = page.locator('.md-search-result__link').first
     result.wait_for(state='attached')
