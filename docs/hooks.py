@@ -13,6 +13,7 @@ import api_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = ['pool', 'synthesis', 'outcomes', 'supervision', 'routing', 'rivals', 'experiments', 'app']   # in which data flows
+READING = ['nbs', *ORDER, 'tutorials', 'solutions']
 MATHJAX = Path(mathjax.__file__).parent/'static/mathjax/es5'
 MATHS_FILES = ['tex-chtml-full.js', *(p.relative_to(MATHJAX).as_posix() for p in sorted(MATHJAX.glob('output/chtml/fonts/woff-v2/*.woff')))]
 api = {}   # path of a notebook -> the `ModulePage` of the module that it writes
@@ -36,10 +37,9 @@ class SourceFile(File):
 
 
 def notebooks():
-    "Paths of the notebooks in reading order: those at the top (the index first), the folders of the package, all other folders."
+    "Paths of the notebooks in reading order, the index first; a folder that READING does not name is a mistake."
     paths = [p for p in (ROOT/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in p.parts]
-    place = {'nbs': -1, **{folder: i for i, folder in enumerate(ORDER)}}
-    return sorted(paths, key=lambda p: (place.get(p.parent.name, len(ORDER)), p.parent.name, p.name != 'index.ipynb', p.name))
+    return sorted(paths, key=lambda p: (READING.index(p.parent.name), p.name != 'index.ipynb', p.name))
 
 
 def title_of(text): return re.search(r'^# (.+)$', text, re.M)[1].strip()

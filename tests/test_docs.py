@@ -1,11 +1,13 @@
 "The docs site, built once into a temporary folder: every page is there, nothing comes from another host, and no link leads nowhere."
-import ast, functools, http.server, json, os, posixpath, re, shutil, subprocess, sys, threading
+import ast, functools, http.server, json, os, posixpath, re, subprocess, sys, threading
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+
+from support.lab import QUIET, browser_program
 
 pytest.importorskip('material', reason='needs the extra "docs": pip install -c constraints.txt -e ".[docs]"')
 pytest.importorskip('mathjax', reason='needs the extra "docs": pip install -c constraints.txt -e ".[docs]"')
@@ -35,7 +37,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp('site')
-    done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '-q', '-f', 'docs/mkdocs.yml', '-d', str(folder)], cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'})
+    done = subprocess.run([sys.executable, '-m', 'mkdocs', 'build', '-f', 'docs/mkdocs.yml', '-d', str(folder)], cwd=ROOT, capture_output=True, text=True, env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'})
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -131,15 +133,12 @@ def test_search_finds_words_of_notebooks_and_names(site):
     assert (site/'search/search_index.js').exists(), 'the index for pages opened as files'
 
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
-
-
 @pytest.fixture
 def browser():
     api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-    if not CHROMIUM: pytest.skip('needs chromium')
+    if not browser_program(): pytest.skip('needs Chromium')
     with api.sync_playwright() as p:
-        opened = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
+        opened = p.chromium.launch(executable_path=browser_program(), args=QUIET)
         yield opened
         opened.close()
 
@@ -163,7 +162,7 @@ def look(browser, start, maths):
     page.evaluate('MathJax.startup.promise.then(() => true)')
     assert page.locator('.arithmatex').count() == page.locator('mjx-container').count() > 0 == page.locator('mjx-merror').count()
     page.locator('.md-search__input').click()
-    page.locator('.md-search__input').fill('reconstruction_error')
+    page.keyboard.type('reconstruction_error', delay=50)
     result = page.locator('.md-search-result__link').first
     result.wait_for(state='attached')
     return asked, result.get_attribute('href')
