@@ -4,8 +4,10 @@ A page keeps its path in the repository as its source, so links work on the site
 """
 import importlib.util, json, os, posixpath, re
 from pathlib import Path
+from urllib.parse import unquote
 
 import mathjax
+from markdown.extensions.toc import slugify
 from mkdocs.structure.files import File
 from mkdocs.utils import get_relative_url
 
@@ -45,10 +47,15 @@ def notebooks():
 def title_of(text): return re.search(r'^# (.+)$', text, re.M)[1].strip()
 
 
+def slugs(markdown):
+    "Links to headings, which notebooks write as Jupyter does (`#The-record-table`), as the site writes them (`#the-record-table`)."
+    return re.sub(r'(\]\([^)\s#:]*#)([^)\s]+)\)', lambda m: f'{m[1]}{slugify(unquote(m[2]), "-")})', markdown)
+
+
 def page_of(path):
     "(Markdown, {path: PNG}) of a notebook. Its code cells have anchors, to which the API leads."
     source, pictures = path.relative_to(ROOT).as_posix(), {}
-    cells = readme.visible(json.loads(path.read_text(encoding='utf-8')), pictures, f'{path.stem}-{{}}.png', move=str, html=True)
+    cells = readme.visible(json.loads(path.read_text(encoding='utf-8')), pictures, f'{path.stem}-{{}}.png', move=slugs, html=True)
     parts = [f'<span id="cell-{cell["id"]}"></span>\n\n' * (cell['cell_type'] == 'code') + text for cell, text in cells]
     module = api[source].module.__name__ if source in api else None
     about = f'Notebook `{source}`' + (f', which writes [`{module}`]({os.path.relpath(api_pages.uri(module), Path(source).parent)})' if module else '')
@@ -111,7 +118,7 @@ def on_files(files, config):
 
 
 def on_page_content(html, page, config, files):
-    """Link names in prose to the API: those of this notebook's own module, and of other modules those that cannot be taken for a word."""
+    "Link names in prose to the API: those of this notebook's own module, and of other modules those that cannot be taken for a word."
     entries = {}
     for entry in sorted(api.values(), key=lambda entry: entry.notebook == page.file.src_uri):
         own = page.file.src_uri in (entry.notebook, api_pages.uri(entry.module.__name__))
