@@ -29,19 +29,26 @@ def from_root(markdown):
     return re.sub(r'\]\(([^)\s]+)\)', move, markdown)
 
 
-def fence(text, language=''): return f'```{language}\n{text.rstrip()}\n```'
+def fence(text, language=''):
+    "A code block; its fence is longer than any row of backticks in the text."
+    ticks = '`' * max([3, *(len(run) + 1 for run in re.findall('`{3,}', text))])
+    return f'{ticks}{language}\n{text.rstrip()}\n{ticks}'
 
 
-def outputs_of(cell, pictures):
+def table_of(html): return re.sub(r'<style.*?</style>|\n\s*(?=\n)', '', html, flags=re.S).strip()
+
+
+def outputs_of(cell, pictures, picture, move, html):
     "The outputs of a cell as Markdown; PNGs go into `pictures` (path -> bytes)."
     for output in cell.get('outputs', []):
         data = output.get('data', {})
-        if output['output_type'] == 'error': sys.exit(f'{NOTEBOOK}: a cell ended in an error: {output.get("evalue")}')
+        if output['output_type'] == 'error': sys.exit(f'a cell ended in an error: {output.get("evalue")}')
         if 'image/png' in data:
-            path = f'{IMAGES}/index-{len(pictures) + 1}.png'
+            path = picture.format(len(pictures) + 1)
             pictures[path] = base64.b64decode(text_of(data['image/png']))
             yield f'![{alt_text(cell)}]({path})'
-        elif 'text/markdown' in data: yield from_root(text_of(data['text/markdown'])).strip()
+        elif 'text/markdown' in data: yield move(text_of(data['text/markdown'])).strip()
+        elif html and 'text/html' in data: yield table_of(text_of(data['text/html']))
         elif 'text/plain' in data: yield fence(text_of(data['text/plain']), 'text')
         elif output.get('name') == 'stdout': yield fence(text_of(output['text']), 'text')
 
@@ -52,17 +59,28 @@ def alt_text(cell):
     return found[1].strip().strip('"') if found else 'figure'
 
 
-def convert(nb):
-    "(README text, {path: PNG bytes}) of a notebook."
-    parts, pictures = [NOTE], {}
+def visible(
+    nb,                                # a notebook as a dict
+    pictures,                          # filled on the way: path -> PNG bytes
+    picture=f'{IMAGES}/index-{{}}.png',  # where they go, with a place for their number
+    move=from_root,                    # what becomes of the links in Markdown
+    html=False,                        # tables as HTML, as the docs site wants them, rather than as text
+):
+    "(cell, its Markdown) of every cell that a reader is to see, in order."
     for cell in nb['cells']:
         source = text_of(cell['source'])
-        if cell['cell_type'] == 'markdown': parts.append(from_root(source).strip())
+        if cell['cell_type'] == 'markdown': yield cell, move(source).strip()
         if cell['cell_type'] != 'code' or re.match(r'#\|\s*hide\s*$', source, re.M): continue
         code = re.sub(r'^#\|.*\n?', '', source, flags=re.M).strip()
-        if code and not re.search(r'^#\|\s*echo:\s*false', source, re.M): parts.append(fence(code, 'python'))
-        parts.extend(outputs_of(cell, pictures))
-    return '\n\n'.join(parts) + '\n', pictures
+        shown = [fence(code, 'python')] if code and not re.search(r'^#\|\s*echo:\s*false', source, re.M) else []
+        shown += outputs_of(cell, pictures, picture, move, html)
+        if shown: yield cell, '\n\n'.join(shown)
+
+
+def convert(nb):
+    "(README text, {path: PNG bytes}) of a notebook."
+    pictures = {}
+    return '\n\n'.join([NOTE, *(text for _, text in visible(nb, pictures))]) + '\n', pictures
 
 
 def run_anew(path):
