@@ -22,13 +22,14 @@ def looks_of(
 # %% ../../nbs/app/02_looks.ipynb #a1770288
 def new_figure(
     width=6.4, height=3.2,   # inches
-    **grid,                  # of `Figure.subplots`: nrows, ncols, sharex, width_ratios, ...
+    mosaic=None,             # rows of names: axes that span several cells, returned by name
+    **grid,                  # of `Figure.subplots` or `subplot_mosaic`: nrows, ncols, sharex, width_ratios, ...
 ):
     "A figure and its axes, without frames that say nothing; it belongs to no list of open figures."
     from matplotlib.figure import Figure
     figure = Figure((width, height), layout='constrained')
-    axes = figure.subplots(**grid)
-    for ax in [axes] if not hasattr(axes, 'flat') else axes.flat: ax.spines[['top', 'right']].set_visible(False)
+    axes = figure.subplots(**grid) if mosaic is None else figure.subplot_mosaic(mosaic, **grid)
+    for ax in figure.axes: ax.spines[['top', 'right']].set_visible(False)
     return figure, axes
 
 # %% ../../nbs/app/02_looks.ipynb #3c7d645f
@@ -59,12 +60,14 @@ VIEW = '<div style="color: var(--jp-content-font-color1, inherit)">{}</div>'
 class Panel:
     "Controls, a picture that follows them, and the picture in words."
 
-    def __init__(self, draw, say, controls, title: str = ''):
+    def __init__(self, draw, say, controls, title: str = '', find=None, aids=()):
         import ipywidgets as w
         self.draw, self.say, self.controls = draw, say, controls   # functions of the values; name -> ipywidget with a `value`
+        self.find = find                                           # function of the values, or None: where given, `draw` and `say` get its result instead
+        self.aids = list(aids)                                     # further widgets above the controls, which only set them
         self.view, self.note = w.HTML(), w.HTML()
         heading = [w.HTML(f'<b>{html.escape(title)}</b>')] if title else []
-        self.box = w.VBox([*heading, *controls.values(), self.view, self.note])
+        self.box = w.VBox([*heading, *self.aids, *controls.values(), self.view, self.note])
         for control in controls.values(): control.observe(self.update, 'value')
         self.update()
 
@@ -80,7 +83,9 @@ from fastcore.basics import patch
 @patch
 def update(self: Panel, change=None):
     "Draw and say anew; a `ValueError` is shown in place of the picture."
-    try: self.figure, self.words = self.draw(**self.values), self.say(**self.values)
+    try:
+        args, values = ([self.find(**self.values)], {}) if self.find else ([], self.values)
+        self.figure, self.words = self.draw(*args, **values), self.say(*args, **values)
     except ValueError as e:
         self.figure, self.words = None, str(e)
         self.view.value = ''
