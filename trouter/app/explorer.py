@@ -58,7 +58,7 @@ def draw_lines(
             ax.annotate(f'{low:.2f}', (low, at(m, low)), (0, 7), textcoords='offset points', ha='center', fontsize=9)
     ax.axvline(weight, color=INK, lw=1, ls='--')
     ax.set(xlabel='weight of performance, $\\mu_r$', ylabel='utility', xlim=(0, 1), xticks=[0, .2, .5, .8, 1])
-    ax.legend(loc='center left', bbox_to_anchor=(1, .5), frameon=False, fontsize=9)
+    ax.legend(loc='upper left', frameon=False, fontsize=9)   # always free: the envelope is convex
 
 # %% ../../nbs/app/04_explorer.ipynb #0f938b7f
 def draw_bars(
@@ -67,15 +67,14 @@ def draw_bars(
     texts,                 # what stands at each bar
     label: str,
 ):
-    "Horizontal bars, the first candidate on top."
-    looks = looks_of(values.index)
+    "Horizontal bars, the first candidate on top, with room for the texts."
+    looks, low, high = looks_of(values.index), min(values.min(), 0), max(values.max(), 1e-9)
     for i, (name, value) in enumerate(values.items()):
         ax.barh(i, value, .6, color=looks[name]['color'], hatch=looks[name]['hatch'], edgecolor='white')
-        ax.text(max(value, 0), i, f' {texts[i]}', va='center', fontsize=9)
-    low, high = min(values.min(), 0), max(values.max(), 1e-9)
+        ax.text(max(value, 0), i, f' {texts[i]}', va='center', fontsize=9, in_layout=False)
     ax.axvline(0, color=INK, lw=.8)
-    ax.set(xlabel=label, xlim=(low - .05 * (high - low), high + .75 * (high - low)), ylim=(len(values) - .5, -.5), yticks=[])
-    ax.spines['left'].set_visible(False)
+    ax.set(xlabel=label, xlim=(low, high + 1.1 * (high - low)), ylim=(len(values) - .4, -.6), xticks=[], yticks=[])
+    ax.spines[['left', 'bottom']].set_visible(False)
 
 # %% ../../nbs/app/04_explorer.ipynb #712e364e
 def draw_decision(
@@ -83,13 +82,15 @@ def draw_decision(
 ):
     "Predicted performance, cost and utility of each candidate, and utility against preference. Returns the figure."
     table, currency = candidate_table(decision), decision.candidates[0].get('currency')
-    figure, axes = new_figure(7.8, 2.9 + .3 * len(table), [['r', 'c', 'u'], ['lines'] * 3], height_ratios=[.5 + .3 * len(table), 2.4])
-    place = {decision.model: ' chosen', decision.runner_up: ' runner-up'}
+    priced, place = table.cost_currency.notna().all(), {decision.model: ' chosen', decision.runner_up: ' runner-up'}
+    figure, axes = new_figure(7.8, 3.2 + .24 * len(table), [['r', 'c', 'u'], ['lines'] * 3], height_ratios=[.3 + .24 * len(table), 2.6])
+    costs = ['unknown' if np.isnan(c) else f'{c:.3f} ({in_currency:,.3g})' if priced and in_currency < 1 else f'{c:.3f} ({in_currency:,.0f})' if priced else f'{c:.3f}'
+             for c, in_currency in zip(table.cost, table.cost_currency)]
     draw_bars(axes['r'], table.performance, [f'{v:.3f}' for v in table.performance], 'performance')
-    price = ['' if np.isnan(v) else f' ({v:,.3g} {currency})' if v < 1 else f' ({v:,.0f} {currency})' for v in table.cost_currency]
-    draw_bars(axes['c'], table.cost.fillna(0), ['unknown' if np.isnan(v) else f'{v:.3f}{p}' for v, p in zip(table.cost, price)], 'cost, normalised')
-    draw_bars(axes['u'], table.utility, [f'{v:.3f}{place.get(m, "")}' for m, v in table.utility.items()], f'utility at $\\mu_r$ = {decision.preference.performance:.2f}')
+    draw_bars(axes['c'], table.cost.fillna(0), costs, 'cost, normalised' + (f' ({currency})' if priced else ''))
+    draw_bars(axes['u'], table.utility, [f'{v:.3f}{place.get(m, "")}' for m, v in table.utility.items()], f'utility at weight {decision.preference.performance:.2f}')
     axes['r'].set_yticks(range(len(table)), table.index)
+    axes['r'].tick_params('y', length=0)
     for label in axes['r'].get_yticklabels(): label.set_weight('bold' if label.get_text() == decision.model else 'normal')
     draw_lines(axes['lines'], table, decision.preference.performance)
     return figure
