@@ -98,6 +98,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'trouter.app.tradeoff.compare': ('app/tradeoff.html#compare', 'trouter/app/tradeoff.py'),
                                       'trouter.app.tradeoff.draw_calls': ('app/tradeoff.html#draw_calls', 'trouter/app/tradeoff.py'),
                                       'trouter.app.tradeoff.draw_curves': ('app/tradeoff.html#draw_curves', 'trouter/app/tradeoff.py'),
+                                      'trouter.app.tradeoff.draw_singles': ('app/tradeoff.html#draw_singles', 'trouter/app/tradeoff.py'),
                                       'trouter.app.tradeoff.draw_tradeoff': ('app/tradeoff.html#draw_tradeoff', 'trouter/app/tradeoff.py'),
                                       'trouter.app.tradeoff.follow': ('app/tradeoff.html#follow', 'trouter/app/tradeoff.py'),
                                       'trouter.app.tradeoff.looks_of_routers': ( 'app/tradeoff.html#looks_of_routers',
