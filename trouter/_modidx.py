@@ -88,6 +88,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'trouter/app/looks.py'),
                                    'trouter.app.looks.Panel.update': ('app/looks.html#panel.update', 'trouter/app/looks.py'),
                                    'trouter.app.looks.Panel.values': ('app/looks.html#panel.values', 'trouter/app/looks.py'),
+                                   'trouter.app.looks.access': ('app/looks.html#access', 'trouter/app/looks.py'),
                                    'trouter.app.looks.has_page': ('app/looks.html#has_page', 'trouter/app/looks.py'),
                                    'trouter.app.looks.looks_of': ('app/looks.html#looks_of', 'trouter/app/looks.py'),
                                    'trouter.app.looks.new_figure': ('app/looks.html#new_figure', 'trouter/app/looks.py'),

@@ -181,6 +181,7 @@ def tradeoff_panel(
 ) -> Panel:
     "Move one preference along the curves of all routers."
     import ipywidgets as w
-    weight = w.SelectionSlider(options=[(f'{x:.3g}', float(x)) for x in tradeoff.weights], value=float(tradeoff.weights[place(tradeoff, .5)]), description='Weight of performance',
-                               style={'description_width': 'initial'}, layout=w.Layout(width='44em', max_width='100%'))
+    low, high, step = tradeoff.weights.min(), tradeoff.weights.max(), np.diff(np.sort(tradeoff.weights)).min()
+    weight = w.FloatSlider(tradeoff.weights[place(tradeoff, .5)], min=low, max=high, step=step, readout_format='.3f', description='Weight of performance',
+                           style={'description_width': 'initial'}, layout=w.Layout(width='44em', max_width='100%'))
     return Panel(lambda weight: draw_tradeoff(tradeoff, weight), lambda weight: say_tradeoff(tradeoff, weight), {'weight': weight}, 'What does performance cost?')
