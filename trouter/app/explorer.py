@@ -50,11 +50,11 @@ def draw_lines(
     r, cost = table.performance.to_numpy(), None if table.cost.isna().any() else table.cost.to_numpy()
     at = lambda m, w: r[m] if cost is None else w * r[m] - (1 - w) * cost[m]
     looks, marks = looks_of(table.index), np.linspace(0, 1, 6)
-    for m, name in enumerate(table.index): ax.plot(marks, [at(m, w) for w in marks], color=looks[name]['color'], marker=looks[name]['marker'], ms=5, lw=1, label=name)
+    for m, name in enumerate(table.index): ax.plot(marks, [at(m, w) for w in marks], color=looks[name]['color'], marker=looks[name]['marker'], ms=5, lw=1, clip_on=False, label=name)
     for low, high, m in reigns(r, cost):
         ax.plot([low, high], [at(m, low), at(m, high)], color=looks[table.index[m]]['color'], lw=4, alpha=.6, solid_capstyle='butt')
         if low > 0:
-            ax.plot(low, at(m, low), 'o', color=INK, ms=6, zorder=5)
+            ax.plot(low, at(m, low), 'o', color=INK, ms=7, zorder=5)
             ax.annotate(f'{low:.2f}', (low, at(m, low)), (0, 7), textcoords='offset points', ha='center', fontsize=9)
     ax.axvline(weight, color=INK, lw=1, ls='--')
     ax.set(xlabel='weight of performance, $\\mu_r$', ylabel='utility', xlim=(0, 1), xticks=[0, .2, .5, .8, 1])
@@ -71,7 +71,7 @@ def draw_bars(
     looks, low, high = looks_of(values.index), min(values.min(), 0), max(values.max(), 1e-9)
     for i, (name, value) in enumerate(values.items()):
         ax.barh(i, value, .6, color=looks[name]['color'], hatch=looks[name]['hatch'], edgecolor='white')
-        ax.text(max(value, 0), i, f' {texts[i]}', va='center', fontsize=9, in_layout=False)
+        ax.annotate(texts[i], (max(value, 0), i), (3, 0), textcoords='offset points', va='center', fontsize=9, in_layout=False)
     ax.axvline(0, color=INK, lw=.8)
     ax.set(xlabel=label, xlim=(low, high + 1.1 * (high - low)), ylim=(len(values) - .4, -.6), xticks=[], yticks=[])
     ax.spines[['left', 'bottom']].set_visible(False)

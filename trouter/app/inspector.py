@@ -30,7 +30,9 @@ def draw_types(
 ):
     "A bar per task type with probability, path and definition. Returns the figure."
     inch = 1 / (.76 if any(r['definition'] for r in rows) else .5)   # in rows
-    figure, ax = new_figure(7.6, .6 + len(rows) / inch)
+    figure, ax = new_figure(7.6, height := .6 + len(rows) / inch)
+    figure.set_layout_engine('none')   # a fixed place saves a third of the time
+    ax.set_position([.03, .5 / height, .95, 1 - .5 / height])
     for i, row in enumerate(rows):
         p, true = row['probability'], row['true']
         ax.barh(i, p or 0, .15 * inch, color=PALETTE[1 if true else 0], **({'hatch': '//', 'edgecolor': 'white'} if true else {}))

@@ -135,20 +135,21 @@ def draw_calls(
     tradeoff: Tradeoff,
     at: int,   # position of the weight
 ):
-    "Share of the calls: a column per model, a bar per router."
+    "Share of the calls: a column per model, from cheap to dear, and a bar per router."
     looks = looks_of_routers(tradeoff)
-    for j, (ax, model) in enumerate(zip(axes, tradeoff.models)):
+    for ax, j in zip(axes, tradeoff.singles[:, 0].argsort()):
         for i, (name, look) in enumerate(looks.items()):
             share = tradeoff.traces[name].calls[at, j]
             ax.barh(i, share, .65, color=look['color'], hatch=look['hatch'], edgecolor='white')
-            ax.text(share, i, f' {share:.0%}', va='center', fontsize=9, in_layout=False)
+            ax.annotate(f'{share:.0%}', (share, i), (3, 0), textcoords='offset points', va='center', fontsize=9, in_layout=False)
         ax.set(xlim=(0, 1.45), ylim=(len(looks) - .4, -.6), xticks=[], yticks=[])
-        ax.set_title(model, fontsize=9, loc='left')
+        ax.set_title(tradeoff.models[j], fontsize=9, loc='left')
+        ax.set_xlabel('share of calls', fontsize=9, loc='left')
         ax.spines['bottom'].set_visible(False)
     axes[0].set_yticks(range(len(looks)), looks)
     axes[0].tick_params('y', length=0)
 
-
+# %% ../../nbs/app/05_tradeoff.ipynb #949039be
 def draw_tradeoff(
     tradeoff: Tradeoff,
     weight: float = .5,   # mu_r at which the routers stand
