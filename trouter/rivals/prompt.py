@@ -65,7 +65,6 @@ def letter_in(
 class PromptLLM(Router):
     "A language model names the candidate (the row *Prompt LLM* of TRouter's tables)."
     name = 'prompt-llm'
-
     def __init__(self, client: ChatClient, selector: str, shuffle=False, encoder=None, seed: int = 0):   # `selector`: its name in the client's pool
         super().__init__(encoder, seed)
         self.client, self.selector, self.shuffle, self.asked = client, selector, shuffle, []   # `asked`: dictionaries, see `ask`
@@ -76,9 +75,9 @@ class PromptLLM(Router):
         names, listing = list_candidates(pool, query if self.shuffle else None)
         reply = self.client.chat(self.selector, selector_prompt(query, listing, p), temperature=0., max_tokens=4, seed=self.seed, logprobs=False)
         letter = letter_in(reply.text, len(names))
-        chosen = names[letter] if letter is not None else list_candidates(pool)[0][0]
-        self.asked.append(dict(query=query, preference=p.name, shuffled=self.shuffle, model=chosen, place=letter, understood=letter is not None,
-                               prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens, latency_s=reply.latency_s))
+        chosen = list_candidates(pool)[0][0] if letter is None else names[letter]
+        bill = {k: getattr(reply, k) for k in ('prompt_tokens', 'completion_tokens', 'latency_s')}
+        self.asked.append(dict(query=query, preference=p.name, shuffled=self.shuffle, model=chosen, place=letter, understood=letter is not None, **bill))
         return self.models.index(chosen)
 
     def choose(self, queries, preference) -> np.ndarray:
