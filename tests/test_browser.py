@@ -84,8 +84,8 @@ def test_inspector(jupyter):
         assert took < 2, f'{took:.2f} s from the key to the new words'
         assert widget.locator('svg[role=img]').first.get_attribute('aria-label').split('.')[0] in words.replace('\n', ' ')
         print(f'\n{took * 1e3:.0f} ms from the key to the new words in the browser: {words.splitlines()[0][:100]}')
-        nb.keys('Control+a', 'Delete'); says(widget, 'Type a query')
         shot(widget, 'inspector')
+        nb.keys('Control+a', 'Delete'); says(widget, 'Type a query')
 
 
 def test_explorer(jupyter):
