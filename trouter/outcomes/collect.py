@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..pool.chat import ChatClient, Reply, Request, body_of, estimate_tokens, request_key
 from ..pool.models import Pool
+from ..pool.progress import Progress
 
 # %% ../../nbs/outcomes/05_collect.ipynb #e31171b7
 class CollectError(RuntimeError):
@@ -233,10 +234,12 @@ class _Failures:
             if self.in_a_row[call.request.model] < self.patience: yield call
             else: self.skipped[call.request.model] += 1
 
-    def report(self):
-        "One line on what is still missing; nothing where all went well."
+    def report(self) -> str:
+        "Show one line on what is still missing, and return it; nothing, and an empty text, where all went well."
         words = [f'{n} x {cause}' for cause, n in self.causes.most_common()] + [f'{n} x not tried ({model} given up)' for model, n in self.skipped.items()]
-        if words: self.show('not answered, tried again at the next run: ' + ', '.join(words))
+        line = 'not answered, tried again at the next run: ' + ', '.join(words) if words else ''
+        if line: self.show(line)
+        return line
 
 # %% ../../nbs/outcomes/05_collect.ipynb #c6b44d65
 def gather(
@@ -248,27 +251,29 @@ def gather(
     patience=20,       # failures in a row after which a model is given up
 ) -> list[dict]:
     "Make the calls that have no record yet; the records of all calls, in the plan's order. Raises `CollectError` as `appender` and `read_lines` do."
-    with appender(out) as append:
+    with appender(out) as append, Progress(Path(out).with_suffix('.progress.json'), 'collection', client, ['answers']) as record:
         finished = {identity_of(r): r for r in read_lines(out)}
         missing = [c for c in calls if identity(c, pool) not in finished]
+        record.begin('answers', len(calls), len(calls) - len(missing))
         _say_forecast(missing, len(calls) - len(missing), pool, show)
         failures, sent = _Failures(patience, show), []
         requests = (sent.append(c) or c.request for c in failures.willing(missing))
         with closing(client.chat_stream(requests, len(missing))) as results:
             for i, result in results:
                 if isinstance(result, Reply):
-                    record = _record_of(sent[i], result, pool, scorer)
-                    append(record)
-                    finished[identity_of(record)] = record
-                    failures.in_a_row[record['model']] = 0
+                    line = _record_of(sent[i], result, pool, scorer)
+                    append(line)
+                    finished[identity_of(line)] = line
+                    failures.in_a_row[line['model']] = 0
                 else: failures.failed(sent[i], result)
-        failures.report()
+                record.step(None if isinstance(result, Reply) else result.cause)
+        record.end(failures.report())
     return [finished[i] for i in (identity(c, pool) for c in calls) if i in finished]
 
 # %% ../../nbs/outcomes/05_collect.ipynb #b5b8de41
 def collect(
     questions, pool: Pool,
-    out,                     # path without suffix: `<out>.jsonl` grows during the run, `<out>.parquet` is written at its end
+    out,                     # path without suffix: `<out>.jsonl` grows during the run, `<out>.progress.json` says how far it is, `<out>.parquet` is written at its end
     samples=1,               # draws per question and model
     temperature=0.,          # of draw 0; see `plan` for the further draws
     client=None,             # a `ChatClient`; None = one with a cache beside `out`

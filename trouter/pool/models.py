@@ -5,7 +5,7 @@ __all__ = ['MissingPrice', 'PoolError', 'CandidateModel', 'Pool', 'pool_from_dic
            'write_pool']
 
 # %% ../../nbs/pool/00_models.ipynb #d482ba85
-import csv, json, math, os, tempfile
+import csv, json, math, os, tempfile, threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -151,6 +151,9 @@ def read_pool(
     return pool_from_dicts(data.get('models') if isinstance(data, dict) else data, path)
 
 # %% ../../nbs/pool/00_models.ipynb #4f413729
+_ONE = threading.Lock()   # reading the umask means setting it: one thread at a time
+
+
 def write_atomically(
     path,          # the file to write
     data: bytes | str,
@@ -163,7 +166,7 @@ def write_atomically(
         with os.fdopen(handle, 'wb') as f:
             f.write(data.encode() if isinstance(data, str) else data)
             f.flush(); os.fsync(f.fileno())
-        umask = os.umask(0); os.umask(umask)
+        with _ONE: umask = os.umask(0); os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
     except BaseException:

@@ -13,6 +13,7 @@ from threading import Lock
 
 from ..pool.chat import estimate_tokens, spent_words
 from ..pool.models import CandidateModel, write_atomically
+from ..pool.progress import Progress
 from .evaluator import redundant, refine
 from .format import LLM
 from .generator import DomainsError, Limits, Start, as_text, propose_children, propose_domains, read_domains
@@ -107,12 +108,18 @@ LASTING = ('budget', 'key', 'not found')   # causes that the next call will meet
 class Watch:
     "Sees failures, and says when to stop trying: `halted` is then the cause."
 
-    def __init__(self, patience=5): self.patience, self.in_a_row, self.halted, self.lock = patience, 0, None, Lock()  # `patience`: failed nodes in a row
+    def __init__(self, patience=5, record: Progress | None = None):   # `patience`: failed nodes in a row; `record`: told of every node
+        self.patience, self.in_a_row, self.halted, self.lock, self.record = patience, 0, None, Lock(), record
+
+    def begin(self, stage: str, nodes: int):
+        "A stage begins that has so many nodes."
+        if self.record is not None: self.record.begin(stage, nodes)
 
     def saw(self, cause: str | None):
         "Take note of how a node ended: None or 'format' is no failed call."
         with self.lock:
             self.in_a_row = 0 if cause in (None, 'format') else self.in_a_row + 1
+            if self.record is not None: self.record.step(cause)
             if cause in LASTING or self.in_a_row >= self.patience: self.halted = self.halted or cause
 
 # %% ../../nbs/synthesis/06_synthesize.ipynb #e68eef80
@@ -133,6 +140,7 @@ def work_on(
         watch.saw(cause)
         return result, cause
     results, nodes = {}, list(nodes)
+    watch.begin(label, len(nodes))
     with ThreadPoolExecutor(max(1, threads)) as pool, tqdm(total=len(nodes), desc=label, unit='node', disable=not progress) as bar:
         futures = {pool.submit(one, node): node for node in nodes}
         try:
@@ -206,10 +214,10 @@ class Synthesis:
 class _Building:
     "The stages of a synthesis up to the taxonomy."
 
-    def __init__(self, start: Start, llm: LLM, settings: Settings, encode=None, verify=None, threads=None, progress=True):
+    def __init__(self, start: Start, llm: LLM, settings: Settings, encode=None, verify=None, threads=None, progress=True, record: Progress | None = None):
         self.start, self.llm, self.settings, self.verify, self.progress = start, llm, settings, verify, progress
         self.threads = threads or getattr(llm.client, 'concurrency', 1)
-        self.watch, self.lock, self.out = Watch(), Lock(), Synthesis(start.taxonomy or Taxonomy().with_children(None, start.domains))
+        self.watch, self.lock, self.out = Watch(record=record), Lock(), Synthesis(start.taxonomy or Taxonomy().with_children(None, start.domains))
         self._encode, self.out.seconds['embedding'] = encode, 0.
 
     def timed(self, stage: str, function, *args):
@@ -225,6 +233,7 @@ class _Growing(_Building):
     def add_domains(self):
         "Further domains, reviewed; those given by the user stay as they are."
         if not self.settings.domains: return
+        self.watch.begin('domains', 1)
         proposal = propose_domains(self.llm, self.start, self.settings.domains)
         result, cause = _reviewed(self.llm, self.out.taxonomy, None, proposal, self.settings.domains, self.settings)
         there = {d['name'].casefold() for d in self.start.domains}
@@ -305,15 +314,23 @@ def synthesize(
     "Taxonomy and pairs from descriptions of domains (TRouter, section 3.2). Goes on after an interruption, from the client's cache. Raises `DomainsError`."
     start, out = read_domains(domains), Path(out) if out else None
     if not start.domains and not settings.domains and start.taxonomy is None: raise DomainsError('domains are to be derived from the application, and the limit of domains is 0; allow at least one')
-    run = _Run(start, llm, settings, encode, verify, threads, progress)
+    planned = ['domains'] * bool(settings.domains) + ['subcategories', 'difficulty levels'] if start.taxonomy is None else []
+    with Progress(out and out/'progress.json', 'synthesis', llm.client, planned + ['pairs'] * bool(settings.pairs)) as record:
+        run = _Run(start, llm, settings, encode, verify, threads, progress, record)
+        _all_stages(run, out)
+        record.end(run.watch.halted and f'stopped early: {run.watch.halted}; the same call goes on from here')
+    return run.out
+
+# %% ../../nbs/synthesis/06_synthesize.ipynb #385b06c3
+def _all_stages(run: _Run, out: Path | None):
+    "Run the stages one after the other, and write what they make."
     stages = [('domains', run.add_domains), ('subcategories', lambda: run.add_level(0)), ('difficulty levels', lambda: run.add_level(1))]
-    for name, stage in stages if start.taxonomy is None else []:
+    for name, stage in stages if run.start.taxonomy is None else []:
         if not run.watch.halted: run.timed(name, stage)
         if out: run.out.taxonomy.write(out/'taxonomy.json')
     run.compare_siblings()
-    if settings.pairs and not run.watch.halted: run.timed('pairs', run.add_pairs, _half_minutely(out))
+    if run.settings.pairs and not run.watch.halted: run.timed('pairs', run.add_pairs, _half_minutely(out))
     if out: _write_run(out, run)
-    return run.out
 
 # %% ../../nbs/synthesis/06_synthesize.ipynb #f2875b85
 def _half_minutely(out):
