@@ -5,7 +5,7 @@
     python scripts/compare_outputs.py --restore      # and put the committed notebooks back
 
 Text is compared word by word, numbers may differ a little (processors round differently), pictures have to be there and are not looked at. A cell whose figures hang on the machine (seconds, ports) begins with
-`#| measured`: of its output only the words count.
+`#| measured`: of its output only the words count. One whose words change too (what is installed, how far a thread got) begins with `#| varies`, and is passed over.
 """
 import argparse, json, re, subprocess, sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from make_readme import NUMBER, ROOT, differences, text_of  # noqa: E402
 ADDRESS = re.compile(r'0x[0-9a-f]{6,}')
 
 
-def is_measured(cell): return re.search(r'^#\|\s*measured\s*$', text_of(cell['source']), re.M) is not None
+def says(cell, directive): return re.search(rf'^#\|\s*{directive}\s*$', text_of(cell['source']), re.M) is not None
 
 
 def said_by(cell):
@@ -37,9 +37,10 @@ def faults(old: dict, new: dict):
     if len(cells[0]) != len(cells[1]): return [f'{len(cells[0])} code cells, {len(cells[1])} in the new run']
     found = []
     for i, (a, b) in enumerate(zip(*cells)):
+        if says(a, 'varies'): continue
         before, after = list(said_by(a)), list(said_by(b))
         if [k for k, _ in before] != [k for k, _ in after]: found.append(f'code cell {i}: shows {[k for k, _ in before]}, {[k for k, _ in after]} in the new run'); continue
-        blur = (lambda t: ' '.join(NUMBER.sub('0', t).split())) if is_measured(a) else (lambda t: t)
+        blur = (lambda t: ' '.join(NUMBER.sub('0', t).split())) if says(a, 'measured') else (lambda t: t)
         found += [f'code cell {i}: {d}' for (_, x), (_, y) in zip(before, after) for d in differences(blur(x), blur(y))]
     return found
 

@@ -139,4 +139,5 @@ def test_outputs_are_compared():
     assert 'was' in faults(cell('took 1.0'), cell('took 2.0'))[0] and 'was' in faults(cell('took 1'), cell('lost 1'))[0]
     assert faults(cell('took 1.0 s', '#| measured\nf()'), cell('took 25 s', '#| measured\nf()')) == []
     assert faults(cell('took 1.0 s', '#| measured\nf()'), cell('lost 25 s', '#| measured\nf()'))
+    assert faults(cell('took 1.0 s', '#| varies\nf()'), cell('lost', '#| varies\nf()')) == []
     assert faults(cell('<Figure 1>', picture=True), cell('<Figure 2>', picture=True)) == [] and 'shows' in faults(cell('a', picture=True), cell('a'))[0]
