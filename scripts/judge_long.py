@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Have a local model judge the hundred long answers that were graded by reading, to see how far such a judge can be trusted.
 
-    python scripts/judge_long.py --work FOLDER
+    python scripts/judge_long.py --work FOLDER [--parallel 8]
 
 Qwen2.5-Coder-1.5B (scripts/fetch_models.py) gives each answer in trouter/data/strong/long_grades.jsonl a grade with the package's own judge, once with the reference answer and once without. The grades go to trouter/data/strong/long_judge.jsonl:
 query_id, model, with_reference (true or false), score in [0, 1] or null where no verdict could be read, and the number of attempts. What was asked before is taken from the cache in --work.
 """
 import argparse, json, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -24,19 +25,21 @@ JUDGE, PORT = 'qwen2.5-coder-1.5b', 8199
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--work', type=Path, required=True, help='folder of the cache')
+    p.add_argument('--work', type=Path, required=True, help='folder of the cache'); p.add_argument('--parallel', type=int, default=1, help='verdicts written side by side')
     a, path = p.parse_args(), find_model(JUDGE)
     if path is None: sys.exit(f'{JUDGE}.gguf is not there; run scripts/fetch_models.py first')
     records = load_synthetic('strong').records
     answers = records[records['sample'] == 0].set_index(['query_id', 'model'])[['query', 'response', 'reference']]
-    graded, out = [(g.query_id, g.model) for g in long_grades().itertuples()], []
-    with serve(path, JUDGE, port=PORT, context=8192) as server, ChatClient(Pool([server.candidate]), a.work, concurrency=1, timeout=900, progress=False) as client:
-        judge = Judge(client, JUDGE, limit=6000)
-        for with_reference in (True, False):
-            for query_id, model in tqdm(graded, desc=f'judging {"with" if with_reference else "without"} reference'):
-                row = answers.loc[query_id, model]
-                verdict = judge.score(row['query'], row['response'], row['reference'] if with_reference else None)
-                out.append({'query_id': query_id, 'model': model, 'with_reference': with_reference, 'score': verdict.score, 'attempts': verdict.attempts})
+    graded = [(g.query_id, g.model) for g in long_grades().itertuples()]
+    with serve(path, JUDGE, port=PORT, context=8192, parallel=a.parallel) as server, ChatClient(Pool([server.candidate]), a.work, concurrency=a.parallel, timeout=900, progress=False) as client:
+        judge = Judge(client, JUDGE, attempts=2, max_tokens=200, limit=6000)
+        def grade(case):
+            (query_id, model), with_reference = case
+            row = answers.loc[query_id, model]
+            verdict = judge.score(row['query'], row['response'], row['reference'] if with_reference else None)
+            return {'query_id': query_id, 'model': model, 'with_reference': with_reference, 'score': verdict.score, 'attempts': verdict.attempts}
+        cases = [(g, with_reference) for with_reference in (True, False) for g in graded]
+        with ThreadPoolExecutor(a.parallel) as workers: out = list(tqdm(workers.map(grade, cases), total=len(cases), desc='judging'))
     write_atomically(synthetic_folder('strong')/'long_judge.jsonl', ''.join(json.dumps(r) + '\n' for r in out))
     print(f'{len(out)} verdicts, {sum(r["score"] is None for r in out)} of them unreadable')
 

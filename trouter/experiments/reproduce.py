@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from .ablations import LeftOut, MultiLabel, QueryHeads, TrueTypes, at_level, few
-from .cold_start import REAL, cold_start, load_prompt_choices
+from .cold_start import REAL, KeptRuns, cold_start, load_prompt_choices
 from ..outcomes.shipped import load_shipped
 from ..outcomes.synthetic_sets import SETS, synthetic_arrays, synthetic_folder, synthetic_taxonomy
 from ..pool.models import write_atomically
@@ -122,6 +122,7 @@ def run_study(
     seeds=5,           # number of random splits
     routers='all',     # or 'plain': without the neural forms
     progress=True, show=print,
+    keep: KeptRuns | None = None,   # finished runs
 ) -> dict:
     "The result of a study as plain data, from its file in `out` or computed and written there. Raises `ValueError` for an unknown study."
     if name not in STUDIES: raise ValueError(f'unknown study {name!r}; known: {", ".join(STUDIES)}')
@@ -129,7 +130,7 @@ def run_study(
     if path.exists(): show(f'{name}: there already'); return json.loads(path.read_text())
     study, started = STUDIES[name](data), time.monotonic()
     pick = only_plain if routers == 'plain' else lambda r: r
-    report = cold_start(data.real, study.sources, pick(study.routers), pick(study.real_routers), study.scale, seeds, _FRACTIONS, data.encoder, progress=progress)
+    report = cold_start(data.real, study.sources, pick(study.routers), pick(study.real_routers), study.scale, seeds, _FRACTIONS, data.encoder, progress=progress, keep=keep)
     result = {'study': name, 'about': study.about, 'seconds': time.monotonic() - started, **report.to_dict()}
     write_atomically(path, json.dumps(result, indent=1) + '\n')
     show(f'{name}: {result["seconds"]:.0f} s, written to {path}')
@@ -145,9 +146,9 @@ def run_studies(
     progress=True, show=print,
 ) -> dict:
     "All studies, or those named in `only`; each also as a picture. name -> result. Raises `ValueError` for an unknown study."
-    data, done = data or Data.shipped(), {}
+    data, done, keep = data or Data.shipped(), {}, KeptRuns(Path(out)/'runs')
     for name in only or STUDIES:
-        done[name] = run_study(name, data, out, seeds, routers, progress, show)
+        done[name] = run_study(name, data, out, seeds, routers, progress, show, keep)
         figure_of(done[name]).savefig(Path(out)/f'{name}.png', dpi=110)
     return done
 
@@ -155,11 +156,11 @@ def run_studies(
 def result_table(
     result: dict,   # of `run_study`
 ) -> pd.DataFrame:
-    "Utility sum with its interval, spread over splits, share of the in-domain gain recovered, per preference utility, performance, cost in currency; best first."
+    "Utility sum with its interval, spread over splits, share of the in-domain gain recovered, difference to the cold TRouter of the same source with its interval, per preference utility, performance, cost in currency; best first."
     rows = {}
     for name, r in result['routers'].items():
-        i, share = r['interval'], r.get('recovered') or {}
-        rows[name] = {'utility sum': i['mean'], 'low': i['low'], 'high': i['high'], 'sd': r['utility_sum']['std'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'),
+        i, share, d = r['interval'], r.get('recovered') or {}, r.get('difference_to_cold') or {}
+        rows[name] = {'utility sum': i['mean'], 'low': i['low'], 'high': i['high'], 'sd': r['utility_sum']['std'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'), 'to cold': d.get('mean'), 'to c. low': d.get('low'), 'to c. high': d.get('high'),
                       **{f'U {p}': v['mean'] for p, v in r['utility'].items()}, **{f'perf {p}': v['mean'] for p, v in r['performance'].items()}, **{f'CPU-ms {p}': v['mean'] for p, v in r['cost_currency'].items()}}
     return pd.DataFrame(rows).T.astype(float)
 
