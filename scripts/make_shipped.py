@@ -13,9 +13,10 @@ The shipped synthetic sets are answered and scored in the same way; their questi
 
     python scripts/strong_set.py questions trouter/data/strong --out questions.jsonl
     python scripts/run_local_pool.py --questions questions.jsonl --out ANSWERS --parallel-models 2
-    python scripts/make_shipped.py --questions questions.jsonl --answers ANSWERS --pool-of trouter/data/local/outcomes.parquet --out trouter/data/strong --no-questions
+    python scripts/make_shipped.py --questions questions.jsonl --answers ANSWERS --pool-of trouter/data/local/outcomes.parquet --out trouter/data/strong --no-questions --no-latency
 
-With --partial only the questions that every model has answered are written, and a question counts as answered by its greedy answer.
+With --partial only the questions that every model has answered are written, and a question counts as answered by its greedy answer. With
+--no-latency the seconds per answer are left out: they say nothing where a model answered several questions side by side (--slots).
 """
 import argparse, shutil, sys
 from dataclasses import replace
@@ -49,11 +50,13 @@ def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--questions', type=Path, required=True); p.add_argument('--answers', type=Path, required=True); p.add_argument('--out', type=Path, required=True)
     p.add_argument('--pool-of', type=Path, help='take pool and prices from these outcomes, in place of ANSWERS/pool.yaml')
-    p.add_argument('--partial', action='store_true'); p.add_argument('--no-questions', action='store_true')
+    p.add_argument('--partial', action='store_true'); p.add_argument('--no-questions', action='store_true'); p.add_argument('--no-latency', action='store_true')
     a = p.parse_args()
     pool, questions = Outcomes.read(a.pool_of).pool if a.pool_of else read_pool(a.answers/'pool.yaml'), read_questions(a.questions)
     if a.partial: questions = answered_by_all(a.answers, pool, questions)
-    outcomes = to_table(rescore(list(answers_of(a.answers, pool, questions)), questions), pool, a.out/'outcomes.parquet')
+    records = list(answers_of(a.answers, pool, questions))
+    if a.no_latency: records = [{**r, 'latency_s': None} for r in records]
+    outcomes = to_table(rescore(records, questions), pool, a.out/'outcomes.parquet')
     if not a.no_questions: shutil.copyfile(a.questions, a.out/'questions.jsonl')
     print(outcomes); print(outcomes.records.groupby('model')[['score', 'cost', 'completion_tokens', 'latency_s']].mean())
 

@@ -4,6 +4,7 @@ import json, subprocess, sys
 import numpy as np
 import pytest
 
+from trouter.experiments import cold_start
 from trouter.experiments.ablations import at_level, real_labels
 from trouter.experiments.reproduce import STUDIES, Data, figure_of, only_plain, result_table, run_studies, run_study
 from trouter.outcomes.synthetic_sets import synthetic_taxonomy
@@ -28,6 +29,23 @@ def test_a_study_is_not_run_again(data, tmp_path):
     assert set(first['routers']) == set(again['routers']) and 'trouter @ 1 shots' in again['routers'] and not any('paper' in n for n in again['routers'])
 
 
+def test_an_interrupted_study_goes_on(data, tmp_path, monkeypatch):
+    fitted, attempt = [], cold_start.attempt
+    def until(n):
+        def counted(name, *args):
+            if len(fitted) == n: raise KeyboardInterrupt
+            fitted.append(name); return attempt(name, *args)
+        return counted
+    study = lambda folder: run_studies(folder, ['remedies'], 1, 'plain', data, progress=False, show=lambda line: None)['remedies']['routers']
+    monkeypatch.setattr(cold_start, 'attempt', until(7))
+    with pytest.raises(KeyboardInterrupt): study(tmp_path)
+    assert not (tmp_path/'remedies.json').exists() and len(list((tmp_path/'runs').iterdir())) == 7
+    monkeypatch.setattr(cold_start, 'attempt', until(10 ** 6))
+    resumed = study(tmp_path)
+    assert sorted(fitted) == sorted(resumed)                                   # every row was fitted once
+    assert {n: r['utility_sum'] for n, r in resumed.items()} == {n: r['utility_sum'] for n, r in study(tmp_path/'afresh').items()}
+
+
 def test_recorded_utilities_follow_from_performance_and_cost(data, tmp_path):
     result = run_study('shots', data, tmp_path, 2, 'plain', False, lambda line: None)
     for name, row in result['routers'].items():
@@ -45,7 +63,7 @@ def test_every_study_names_its_routers_and_can_be_drawn(data):
         rows = [f'{r} @ {s}' for r in study.routers for s in study.sources] + ['adaptive', 'trouter @ in-domain']
         fake = {'study': name, 'about': study.about, 'routers': {r: {'interval': dict(mean=.5, low=.4, high=.6), 'utility_sum': dict(mean=.5, std=.01)} for r in rows}}
         assert figure_of(fake).axes
-    assert set(only_plain(STUDIES['assumptions'](data).routers)) == {'trouter', 'trouter:plain', 'true types, plain', 'metric'}
+    assert set(only_plain(STUDIES['assumptions'](data).routers)) == {'trouter:cold', 'trouter', 'true types, cold', 'metric'}
 
 
 def test_real_labels_name_types_of_the_taxonomy():

@@ -301,7 +301,7 @@ def _print_bench(facts: dict):
     _show_table([[name, f'{t["ms"]:.1f}', f'{t["ratio"]:.2f}'] for name, t in facts['training'].items()], ['a training step', 'ms', 'ratio to the split form'])
 
 # %% ../../nbs/app/01_cli.ipynb #2e68d919
-_DEMO_ROUTERS = ['trouter', 'knn', 'static', 'best-single']
+_DEMO_ROUTERS = ['trouter:cold', 'knn', 'static', 'best-single']
 _DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote the novel "Middlemarch"? Answer with the name only.',
                 'Complete this Python function. Reply with the whole function.\n\ndef is_palindrome(text: str) -> bool:\n    "Does the text read the same backwards?"']
 
@@ -332,7 +332,7 @@ def _demo(args) -> int:
     _say('\n3. training one router on all synthetic questions and asking it')
     train, valid = data.sets['strong'].split((.9, .1), seed=args.seed)
     scale = CostScale.fit(train)
-    router = TRouter(seed=args.seed, encoder=encoder).fit(scale.apply(train), scale.apply(valid))
+    router = TRouter('cold', seed=args.seed, encoder=encoder).fit(scale.apply(train), scale.apply(valid))
     for decision in router.route(_DEMO_QUERIES, args.preference): print(f'\n{decision}')
     print('\nNext: trouter reproduce cold-start --out results, or your own domains: trouter synthesize --help')
     return 0
@@ -442,7 +442,7 @@ def _add_train(commands):
     p = _add_command(commands, _train, 'Fit a TRouter on outcomes and save it.', 'trouter train shipped --out my-router', data=True)
     p.add_argument('data', metavar='DATA', help='folder, .parquet file, or `shipped`')
     p.add_argument('--out', required=True, metavar='DIR', help='folder for the router: config.json and weights.safetensors')
-    p.add_argument('--form', choices=['slopes', 'plain', 'paper', 'code'], help='form of the router (nbs/routing/07_trouter.ipynb explains them): slopes (default) and plain are closed-form and fast; paper and code train networks')
+    p.add_argument('--form', choices=['slopes', 'plain', 'cold', 'paper', 'code'], help='form of the router (nbs/routing/07_trouter.ipynb explains them): slopes (default), plain and cold (for synthetic questions) are closed-form and fast; paper and code train networks')
     p.add_argument('--fallback', action='store_true', help='at preferences where the router is behind the best single model on validation data, always call that model')
     p.add_argument('--valid', type=_number(0, .5, float), default=.2, metavar='SHARE', help='share of the queries kept for validation and the report (default 0.2)')
     p.add_argument('--seed', type=_number(0), default=0, metavar='N')
@@ -522,7 +522,7 @@ def _add_reproduce(commands):
     p = _add_command(commands, _reproduce, 'Compute the tables and figures of an experiment from the shipped data. What is there already is not computed again.', 'trouter reproduce cold-start --out results --only main --routers plain')
     p.add_argument('experiment', choices=_EXPERIMENTS, help=f'which one: {", ".join(_EXPERIMENTS)}')
     p.add_argument('--out', required=True, metavar='DIR', help='folder for the results: a .json and a .png for each study')
-    p.add_argument('--only', nargs='+', metavar='STUDY', help='some studies instead of all: main, yardstick, shots, levels, assumptions, labels, rates')
+    p.add_argument('--only', nargs='+', metavar='STUDY', help='some studies instead of all: main, yardstick, remedies, shots, levels, assumptions, labels, rates')
     p.add_argument('--routers', choices=('all', 'plain'), default='all', help="plain: without the neural forms, which take most of the time (default all)")
     p.add_argument('--seeds', type=_number(1), default=5, metavar='N', help='number of random splits (default 5)')
 

@@ -63,7 +63,7 @@ def _rows_of(routers, sources, real_routers) -> dict:
 def cold_start(
     real: OutcomeArrays,
     sources: dict,               # name -> synthetic `OutcomeArrays` of the same models, or a function seed -> (train, valid)
-    routers,                     # as for `evaluate`
+    routers,                     # as for `evaluate`; the first one is the reference of the paired differences
     real_routers=('trouter',),   # those that are trained on real questions too
     scale: str = 'own',          # by which the cold routers learn and decide; see SCALES
     seeds=5, fractions=(.7, .1, .2), encoder=None, resamples: int = 2000, progress: bool = True,
@@ -78,7 +78,7 @@ def cold_start(
     warm_up(encoder, [q for a in (real, *(s for s in sources.values() if not callable(s))) for q in a.queries])
     runs, skipped, ids = _run_rows(rows, real, sources, scale, seeds, fractions, encoder, progress, keep)
     settings = describe(real, seeds, fractions, 'pool', PREFERENCES, encoder, resamples) | {'skipped': skipped, 'scale': scale, 'sources': size}
-    return ColdReport(summarise(runs, ids, PREFERENCES, resamples), settings, None).with_runs(runs, ids, resamples)
+    return ColdReport(summarise(runs, ids, PREFERENCES, resamples), settings, None).with_runs(runs, ids, resamples, next(iter(named(routers))))
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #b4987a45
 def _run_rows(rows, real, sources, scale, seeds, fractions, encoder, progress, keep) -> tuple:
@@ -186,23 +186,24 @@ class ColdReport(Report):
         runs: dict,       # row -> results of `run_router`, one per split
         ids: list,        # per split the ids of the test questions
         resamples: int,
+        reference: str,   # the router whose rows the others are compared with
     ) -> 'ColdReport':
-        "Add to every row `recovered`, where an in-domain TRouter is among them, and `difference_to_cold`: its utility sum minus that of the default TRouter on the same source (the first one for rows without a source), paired. Returns the report."
+        "Add to every row `recovered`, where an in-domain TRouter is among them, and `difference_to_first`: its utility sum minus that of the reference on the same source (the first source for rows without one), paired. Returns the report."
         groups, sums = np.concatenate(ids), {n: np.concatenate([per_query_sum(r) for r in rs]) for n, rs in runs.items()}
         goal, first = sums.get(f'trouter @ {REAL}'), next(iter(self.settings['sources']))
         for name, row in self.routers.items():
             if goal is not None: row['recovered'] = recovered(sums[name], sums['adaptive'], goal, groups, resamples)
             source = name.rpartition(' @ ')[2]
-            cold = f'trouter @ {source if source in self.settings["sources"] else first}'
-            if cold in runs and cold != name: row['difference_to_cold'] = interval(runs[name], ids, runs[cold], resamples)
+            other = f'{reference} @ {source if source in self.settings["sources"] else first}'
+            if other in runs and other != name: row['difference_to_first'] = interval(runs[name], ids, runs[other], resamples)
         return self
 
     def table(self) -> pd.DataFrame:
-        "A row per router and source, best first: utility sum with its interval, recovered share with its interval, the difference to the cold TRouter with its interval, and per preference utility and performance."
+        "A row per router and source, best first: utility sum with its interval, recovered share with its interval, the difference to the reference with its interval, and per preference utility and performance."
         rows = {}
         for name, row in self.routers.items():
-            share, r, d = row.get('recovered') or {}, row['interval'], row.get('difference_to_cold') or {}
-            rows[name] = {'utility sum': r['mean'], 'low': r['low'], 'high': r['high'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'), 'to cold': d.get('mean'), 'to c. low': d.get('low'), 'to c. high': d.get('high'),
+            share, r, d = row.get('recovered') or {}, row['interval'], row.get('difference_to_first') or {}
+            rows[name] = {'utility sum': r['mean'], 'low': r['low'], 'high': r['high'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'), 'to first': d.get('mean'), 'to f. low': d.get('low'), 'to f. high': d.get('high'),
                           **{f'U {p}': v['mean'] for p, v in row['utility'].items()}, **{f'perf {p}': v['mean'] for p, v in row['performance'].items()}, 'cost balanced': row['cost']['balanced']['mean']}
         return pd.DataFrame(rows).T.astype(float)
 

@@ -34,7 +34,7 @@ def _make_trouter(encoder=None, seed=0, **settings) -> Router:
 
 _SIMPLE = {cls.name: cls for cls in (MetricRouter, KNN, Ridge, StaticTable, TrueTable, Random, Cheapest, Dearest, Smallest, Largest, Adaptive, BestSingle, Oracle, ReachableOracle)}
 ROUTERS = ['trouter', *_SIMPLE]
-FORMS = ('paper', 'code', 'plain', 'slopes')
+FORMS = ('paper', 'code', 'plain', 'slopes', 'cold')
 
 
 def make_router(

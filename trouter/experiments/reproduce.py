@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .ablations import LeftOut, MultiLabel, QueryHeads, TrueTypes, at_level, few
+from .ablations import CoarseCells, LeftOut, MultiLabel, QueryHeads, TrueTypes, at_level, few
 from .cold_start import REAL, KeptRuns, cold_start, load_prompt_choices
 from ..outcomes.shipped import load_shipped
 from ..outcomes.synthetic_sets import SETS, synthetic_arrays, synthetic_folder, synthetic_taxonomy
@@ -68,8 +68,7 @@ def only_plain(
     return {n: r for n, r in routers.items() if not any(word in n for word in _NEURAL)}
 
 # %% ../../nbs/experiments/07_reproduce.ipynb #28c93512
-_LENGTH = {'trouter + length': TRouter(length_cost=True, progress=False), 'trouter:plain + length': TRouter('plain', length_cost=True, progress=False)}   # the known part of the cost
-_PLAIN = {n: n for n in ('trouter', 'trouter:plain', 'metric', 'knn', 'ridge', 'static')} | _LENGTH
+_PLAIN = {n: n for n in ('trouter:cold', 'trouter', 'trouter:plain', 'metric', 'knn', 'ridge', 'static')}
 _FORMS = _PLAIN | {'trouter:paper': 'trouter:paper', 'trouter:code': 'trouter:code'}
 _RATES = (1e-3, 5e-4, 1e-4, 5e-5)
 
@@ -82,22 +81,30 @@ def _main_study(data: Data, scale='own') -> Study:
     return Study('What does a router know that was trained on synthetic questions alone?', data.sets, _FORMS, _FORMS | crossed | asked, scale)
 
 
+def _remedies_study(data: Data) -> Study:
+    "What mends the default form in the cold start: no slopes, the known part of the cost, coarser types, firmer cells."
+    coarse = {f'strong, {name}': at_level(data.sets['strong'], k, synthetic_taxonomy()) for k, name in ((1, 'subcategory'), (0, 'domain'))}
+    routers = {'trouter:cold': 'trouter:cold', 'trouter': 'trouter', 'trouter with length': TRouter(length_cost=True, progress=False), 'trouter:plain': 'trouter:plain'}
+    firm = {f'cold, cells of the {name}': CoarseCells(k, 'cold', progress=False) for k, name in ((1, 'subcategory'), (0, 'domain'))}
+    return Study('What mends the cold start?', {'strong': data.sets['strong']} | coarse, routers | firm)
+
+
 def _shots_study(data: Data) -> Study:
     "Questions per type (figure 4)."
     return Study('How many questions per task type are enough?', {f'{n} shots': few(data.sets['strong'], n) for n in (1, 2, 3, 5)} | {'all shots': data.sets['strong']},
-                 {n: n for n in ('trouter', 'trouter:plain', 'trouter:paper', 'metric', 'knn')})
+                 {n: n for n in ('trouter:cold', 'trouter', 'trouter:paper', 'metric', 'knn')})
 
 
 def _levels_study(data: Data) -> Study:
     "Granularity of the types (table 5)."
     cold = {f'strong, {name}': at_level(data.sets['strong'], k, synthetic_taxonomy()) for k, name in enumerate(('domain', 'subcategory', 'difficulty'))}
     real = {f'real, {name}': data.in_domain(lambda a, k=k: at_level(a, k)) for k, name in enumerate(('task', 'subtask', 'level'))}
-    return Study('How fine should task types be?', cold | real, {n: n for n in ('trouter', 'trouter:plain', 'trouter:paper', 'static')})
+    return Study('How fine should task types be?', cold | real, {n: n for n in ('trouter:cold', 'trouter', 'trouter:paper', 'static')})
 
 # %% ../../nbs/experiments/07_reproduce.ipynb #066e75c0
 def _assumptions_study(data: Data) -> Study:
     "True type, without assumption (i), without both (table 7), and without the labels."
-    routers = {'trouter': 'trouter', 'trouter:plain': 'trouter:plain', 'trouter:paper': 'trouter:paper', 'true types, plain': TrueTypes('plain', progress=False), 'true types, paper': TrueTypes('paper', progress=False),
+    routers = {'trouter:cold': 'trouter:cold', 'trouter': 'trouter', 'trouter:paper': 'trouter:paper', 'true types, cold': TrueTypes('cold', progress=False), 'true types, paper': TrueTypes('paper', progress=False),
                'query heads': QueryHeads(progress=False), 'no labels': _neural(ce_weight=0.), 'metric': 'metric'}
     return Study('What do the true type, the two assumptions and the labels bring?', {'strong': data.sets['strong']}, routers)
 
@@ -112,7 +119,7 @@ def _rates_study(data: Data) -> Study:
     return Study('How much does the learning rate matter?', {'strong': data.sets['strong']}, {f'lr {lr:g}': _neural(lr=lr) for lr in _RATES})
 
 
-STUDIES = {'main': _main_study, 'yardstick': lambda data: _main_study(data, 'yardstick'), 'shots': _shots_study, 'levels': _levels_study, 'assumptions': _assumptions_study, 'labels': _labels_study, 'rates': _rates_study}
+STUDIES = {'main': _main_study, 'yardstick': lambda data: _main_study(data, 'yardstick'), 'remedies': _remedies_study, 'shots': _shots_study, 'levels': _levels_study, 'assumptions': _assumptions_study, 'labels': _labels_study, 'rates': _rates_study}
 
 # %% ../../nbs/experiments/07_reproduce.ipynb #640194fe
 def run_study(
@@ -156,11 +163,11 @@ def run_studies(
 def result_table(
     result: dict,   # of `run_study`
 ) -> pd.DataFrame:
-    "Utility sum with its interval, spread over splits, share of the in-domain gain recovered, difference to the cold TRouter of the same source with its interval, per preference utility, performance, cost in currency; best first."
+    "Utility sum with its interval, spread over splits, share of the in-domain gain recovered, difference to the first router on the same source with its interval, per preference utility, performance, cost in currency; best first."
     rows = {}
     for name, r in result['routers'].items():
-        i, share, d = r['interval'], r.get('recovered') or {}, r.get('difference_to_cold') or {}
-        rows[name] = {'utility sum': i['mean'], 'low': i['low'], 'high': i['high'], 'sd': r['utility_sum']['std'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'), 'to cold': d.get('mean'), 'to c. low': d.get('low'), 'to c. high': d.get('high'),
+        i, share, d = r['interval'], r.get('recovered') or {}, r.get('difference_to_first') or {}
+        rows[name] = {'utility sum': i['mean'], 'low': i['low'], 'high': i['high'], 'sd': r['utility_sum']['std'], 'recovered': share.get('mean'), 'rec. low': share.get('low'), 'rec. high': share.get('high'), 'to first': d.get('mean'), 'to f. low': d.get('low'), 'to f. high': d.get('high'),
                       **{f'U {p}': v['mean'] for p, v in r['utility'].items()}, **{f'perf {p}': v['mean'] for p, v in r['performance'].items()}, **{f'CPU-ms {p}': v['mean'] for p, v in r['cost_currency'].items()}}
     return pd.DataFrame(rows).T.astype(float)
 
@@ -213,6 +220,6 @@ def _rates_line(result: dict):
 def figure_of(result: dict):
     "The picture of a study's result: a matplotlib `Figure`."
     name = result['study']
-    if name == 'shots': return _lines(result, {f'{n} shots': str(n) for n in (1, 2, 3, 5, 'all')}, ('trouter', 'trouter:plain', 'trouter:paper', 'metric', 'knn'), 'questions per task type that train')
-    if name == 'levels': return _lines(result, {f'{a}, {b}': f'{a}\n{b}' for a, b in (('strong', 'domain'), ('strong', 'subcategory'), ('strong', 'difficulty'), ('real', 'task'), ('real', 'subtask'), ('real', 'level'))}, ('trouter', 'trouter:plain', 'trouter:paper', 'static'), 'types')
+    if name == 'shots': return _lines(result, {f'{n} shots': str(n) for n in (1, 2, 3, 5, 'all')}, ('trouter:cold', 'trouter', 'trouter:paper', 'metric', 'knn'), 'questions per task type that train')
+    if name == 'levels': return _lines(result, {f'{a}, {b}': f'{a}\n{b}' for a, b in (('strong', 'domain'), ('strong', 'subcategory'), ('strong', 'difficulty'), ('real', 'task'), ('real', 'subtask'), ('real', 'level'))}, ('trouter:cold', 'trouter', 'trouter:paper', 'static'), 'types')
     return _rates_line(result) if name == 'rates' and all(f'lr {lr:g} @ strong' in result['routers'] for lr in _RATES) else _bars(result)

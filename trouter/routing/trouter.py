@@ -26,6 +26,7 @@ FORMS = {
     'code': dict(recogniser='pair', heads='mlp', slopes=False, d_tower=384, layers=2, head_layers=2, dropout=.1),
     'plain': dict(recogniser='logistic', heads='table', slopes=False),
     'slopes': dict(recogniser='logistic', heads='table', slopes=True),
+    'cold': dict(recogniser='logistic', heads='table', slopes=False, length_cost=True),
 }
 DEFAULTS = dict(d_tower=256, layers=1, head_layers=1, hidden=256, dropout=0., temperature=.07,          # networks
                 lr=1e-4, batch_size=32, epochs=200, patience=3, ce_weight=1., metric_weight=1.,         # their training, loss (10)
@@ -326,7 +327,7 @@ class Reporting(Maintained):
 
 # %% ../../nbs/routing/07_trouter.ipynb #9fe4ac79
 class TRouter(Reporting):
-    "The task-type-aware router (TRouter, section 3.3), in one of four forms; see `FORMS`."
+    "The task-type-aware router (TRouter, section 3.3), in one of five forms; see `FORMS`."
     name = 'trouter'
     needs_types = True   # a comparison on records without task types leaves it out and says so
 
