@@ -301,7 +301,7 @@ def _print_bench(facts: dict):
     _show_table([[name, f'{t["ms"]:.1f}', f'{t["ratio"]:.2f}'] for name, t in facts['training'].items()], ['a training step', 'ms', 'ratio to the split form'])
 
 # %% ../../nbs/app/01_cli.ipynb #2e68d919
-_DEMO_ROUTERS = ['trouter:cold', 'knn', 'static', 'best-single']
+_DEMO_ROUTERS = ['trouter:cold', 'ridge', 'knn', 'static', 'best-single']
 _DEMO_QUERIES = ['What is 317 plus 486? Answer with the number only.', 'Who wrote the novel "Middlemarch"? Answer with the name only.',
                 'Complete this Python function. Reply with the whole function.\n\ndef is_palindrome(text: str) -> bool:\n    "Does the text read the same backwards?"']
 
