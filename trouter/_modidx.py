@@ -357,6 +357,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'trouter/experiments/cold_start.py'),
                                                 'trouter.experiments.cold_start._digest_of_arrays': ( 'experiments/cold_start.html#_digest_of_arrays',
                                                                                                       'trouter/experiments/cold_start.py'),
+                                                'trouter.experiments.cold_start._digest_of_code': ( 'experiments/cold_start.html#_digest_of_code',
+                                                                                                    'trouter/experiments/cold_start.py'),
                                                 'trouter.experiments.cold_start._rows_of': ( 'experiments/cold_start.html#_rows_of',
                                                                                              'trouter/experiments/cold_start.py'),
                                                 'trouter.experiments.cold_start._run_rows': ( 'experiments/cold_start.html#_run_rows',

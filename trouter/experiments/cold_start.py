@@ -5,7 +5,7 @@ __all__ = ['SCALES', 'RULES', 'REAL', 'cold_parts', 'cold_start', 'KeptRuns', 'r
            'load_prompt_choices']
 
 # %% ../../nbs/experiments/03_cold_start.ipynb #f2fd8885
-import hashlib, json
+import ast, hashlib, json
 from pathlib import Path
 
 import numpy as np
@@ -66,8 +66,7 @@ def cold_start(
     routers,                     # as for `evaluate`; the first one is the reference of the paired differences
     real_routers=('trouter',),   # those that are trained on real questions too
     scale: str = 'own',          # by which the cold routers learn and decide; see SCALES
-    seeds=5, fractions=(.7, .1, .2), encoder=None, resamples: int = 2000, progress: bool = True,
-    keep=None,                   # `KeptRuns`: finished runs are read from there and put there
+    seeds=5, fractions=(.7, .1, .2), encoder=None, resamples: int = 2000, progress: bool = True, keep=None,   # `keep`: `KeptRuns`, where finished runs are put and read
 ) -> 'ColdReport':
     "Compare cold with in-domain routers over several random splits of the real questions. Raises `ValueError` where a source holds other models than the real set, and `EvaluationError` naming the router that failed."
     _check_pools(real, sources)
@@ -112,13 +111,19 @@ def _digest(*parts) -> str:
     return h.hexdigest()[:20]
 
 
+def _digest_of_code() -> str:
+    "A digest of the code that runs depend on, without its comments."
+    root = Path(trouter.__file__).parent
+    return _digest(*(ast.dump(ast.parse(f.read_text(encoding='utf-8'))) for name in _CODE for f in sorted((root/name).glob('*.py')) if f.name != 'reproduce.py'))
+
+
 def _digest_of_arrays(arrays: OutcomeArrays | None) -> str:
     "A digest of what routers may look at."
     if arrays is None: return 'none'
     numbers = [b'' if v is None else np.ascontiguousarray(v).tobytes() for v in (arrays.performance, arrays.cost, arrays.normalised_cost)]
     return _digest(json.dumps([arrays.queries, arrays.task_types, arrays.models, arrays.task_texts]), repr(arrays.pool), *numbers)
 
-
+# %% ../../nbs/experiments/03_cold_start.ipynb #166fe3cc
 def _describe_router(spec) -> str | None:
     "What tells a router of this package from another; None for others, and for one whose settings are not plain data."
     if isinstance(spec, str): return spec
@@ -127,14 +132,12 @@ def _describe_router(spec) -> str | None:
     try: return f'{cls.__module__}.{cls.__name__} {json.dumps(settings, sort_keys=True)}' if cls.__module__.startswith('trouter.') else None
     except TypeError: return None
 
-
+# %% ../../nbs/experiments/03_cold_start.ipynb #91d94867
 class KeptRuns:
     "Finished runs of routers in a folder, each in a file named by a digest of all that it depends on."
 
     def __init__(self, folder):
-        self.folder, self.known = Path(folder), {}
-        root = Path(trouter.__file__).parent
-        self.code = _digest(*(f.read_bytes() for name in _CODE for f in sorted((root/name).glob('*.py')) if f.name != 'reproduce.py'))
+        self.folder, self.known, self.code = Path(folder), {}, _digest_of_code()
 
     def place(
         self, spec, encoder, seed: int,

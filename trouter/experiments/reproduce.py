@@ -80,7 +80,7 @@ def _main_study(data: Data, scale='own') -> Study:
     asked = {n: p for n, p in prompts.items() if {q for q, _ in p.chosen} >= set(data.real.queries)}
     return Study('What does a router know that was trained on synthetic questions alone?', data.sets, _FORMS, _FORMS | crossed | asked, scale)
 
-
+# %% ../../nbs/experiments/07_reproduce.ipynb #d1764ed6
 def _remedies_study(data: Data) -> Study:
     "What mends the default form in the cold start: no slopes, the known part of the cost, coarser types, firmer cells."
     coarse = {f'strong, {name}': at_level(data.sets['strong'], k, synthetic_taxonomy()) for k, name in ((1, 'subcategory'), (0, 'domain'))}
