@@ -1,20 +1,25 @@
 """The weak synthetic set: pairs for a part of the shipped taxonomy, written by a small local model with the chain as it stands.
 
     python scripts/weak_set.py --work RUN [--parallel 2]
+    python scripts/weak_set.py --sample FILE    # writes the pairs to be read for the check into FILE
+    python scripts/weak_set.py --card           # writes trouter/data/weak/CARD.md from the set and its check
 
 Serves Qwen2.5-Coder-1.5B-Instruct (scripts/fetch_models.py), has it write 8 pairs for every difficulty level of the subcategories in PART, and puts taxonomy.json, pairs.jsonl and run.json
 into trouter/data/weak. The answers of the candidates are collected as for the strong set (scripts/make_shipped.py). After an interruption the same command goes on.
+
+The check: two pairs a level, chosen by the hash of their ids, are read by a strong LLM, which says of each `right`, `wrong` (the answer), `open` (the question cannot be answered, or allows other answers as well) or `other` (not of its task type). The verdicts stand in trouter/data/weak/check.jsonl: id, verdict, reason.
 """
-import argparse, json, shutil, sys, time
+import argparse, hashlib, json, shutil, sys, time
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from trouter.outcomes.synthetic import verify_pair  # noqa: E402
-from trouter.outcomes.synthetic_sets import synthetic_taxonomy  # noqa: E402
+from trouter.outcomes.synthetic_sets import composition, synthetic_folder, synthetic_pairs, synthetic_taxonomy  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
 from trouter.pool.local import find_model, serve  # noqa: E402
-from trouter.pool.models import Pool  # noqa: E402
+from trouter.pool.models import Pool, write_atomically  # noqa: E402
 from trouter.routing.encoder import Encoder  # noqa: E402
 from trouter.synthesis.format import LLM  # noqa: E402
 from trouter.synthesis.synthesize import Settings, synthesize  # noqa: E402
@@ -33,10 +38,49 @@ def part_of(taxonomy):
     return Taxonomy([n for n in taxonomy.nodes.values() if n.id in keep], 'A part of the taxonomy of the strong set, for pairs by a weak writer.')
 
 
+def sample(pairs, each=2):
+    "The pairs that are read for the check: `each` of every level, by the hash of their ids."
+    by = {}
+    for p in sorted(pairs, key=lambda p: hashlib.sha256(('check' + p.id).encode()).digest()): by.setdefault(p.type_id, []).append(p)
+    return [p for level in sorted(by) for p in by[level][:each]]
+
+
+def card():
+    "The text of CARD.md."
+    pairs, taxonomy, run = synthetic_pairs('weak'), synthetic_taxonomy('weak'), json.loads((synthetic_folder('weak')/'run.json').read_text())
+    per_level, made = Counter(p.type_id for p in pairs), composition(pairs, taxonomy)
+    table = lambda head, rows: '\n'.join('| ' + ' | '.join(map(str, row)) + ' |' for row in [head, ['---'] * len(head), *rows])
+    verdicts = Counter(json.loads(line)['verdict'] for line in (synthetic_folder('weak')/'check.jsonl').open())
+    total = sum(verdicts.values())
+    return f'''# Data card: the synthetic set `weak`
+
+{len(pairs)} question-answer pairs for {len(per_level)} of the {len(taxonomy.leaves)} difficulty levels of a part of the taxonomy of the set `strong`; {sum(n >= 8 for n in per_level.values())} levels have all 8 pairs that were asked for.
+
+## Where it comes from
+
+The pairs were written by Qwen2.5-Coder-1.5B-Instruct ({run.get("model", MODEL)}, 4-bit GGUF) on one processor core, with the chain of this package as it stands: `python scripts/weak_set.py`. Nobody corrected them. The set is a foil: what the cold start is worth when the generator is small. The licence is that of the package, Apache-2.0; the model's licence is Apache-2.0.
+
+{table(['domain', *made.columns], [[name, *row] for name, row in zip(made.index, made.values.tolist())])}
+
+## What was checked
+
+- Form, by the package: letters of choices, tests of code, near-copies above 0.9. A level that gave fewer than 8 pairs within its calls is left as it is.
+- {total} pairs, two a level, were read by a strong language model: {', '.join(f'{verdicts[v]} {v} ({verdicts[v] / total:.0%})' for v in ('right', 'wrong', 'open', 'other'))}. *Open* is a question that cannot be answered or allows other answers as well, *other* one that is not of its task type. The verdicts stand in `check.jsonl`; nothing was removed.
+
+## Known weaknesses
+
+Those of the writer: wrong answers, questions that lack what they ask about, levels of difficulty that differ in name only. Do not use the set for anything but comparison.
+'''
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--work', type=Path, required=True, help='folder of the run'); p.add_argument('--parallel', type=int, default=1, help='replies written at a time'); p.add_argument('--pairs', type=int, default=8)
+    p.add_argument('--work', type=Path, help='folder of the run'); p.add_argument('--parallel', type=int, default=1, help='replies written at a time'); p.add_argument('--pairs', type=int, default=8)
+    p.add_argument('--sample', type=Path, metavar='FILE'); p.add_argument('--card', action='store_true')
     a = p.parse_args()
+    if a.card: return write_atomically(synthetic_folder('weak')/'CARD.md', card())
+    if a.sample: return write_atomically(a.sample, ''.join(json.dumps(dict(id=q.id, question=q.question, answer=q.answer, answer_type=q.answer_type), ensure_ascii=False) + '\n' for q in sample(synthetic_pairs('weak'))))
+    if a.work is None: p.error('--work is needed')
     path, out, taxonomy = find_model(MODEL), ROOT/'trouter'/'data'/'weak', part_of(synthetic_taxonomy('strong'))
     if path is None: sys.exit(f'{MODEL}.gguf is not there; run scripts/fetch_models.py first')
     print(repr(taxonomy), flush=True)
