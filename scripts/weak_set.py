@@ -54,7 +54,7 @@ def card():
     total = sum(verdicts.values())
     return f'''# Data card: the synthetic set `weak`
 
-{len(pairs)} question-answer pairs for {len(per_level)} of the {len(taxonomy.leaves)} difficulty levels of a part of the taxonomy of the set `strong`; {sum(n >= 8 for n in per_level.values())} levels have all 8 pairs that were asked for.
+{len(pairs)} question-answer pairs for {len(per_level)} difficulty levels, a part of the taxonomy of the set `strong`; {sum(n >= 8 for n in per_level.values())} levels still have all 8 pairs that were asked for; the others ran out of calls, or lost pairs as near-copies of pairs of other levels.
 
 ## Where it comes from
 
@@ -64,7 +64,7 @@ The pairs were written by Qwen2.5-Coder-1.5B-Instruct ({run.get("model", MODEL)}
 
 ## What was checked
 
-- Form, by the package: letters of choices, tests of code, near-copies above 0.9. A level that gave fewer than 8 pairs within its calls is left as it is.
+- Form, by the package: letters of choices, tests of code, near-copies above 0.9. What is missing was not filled up.
 - {total} pairs, two a level, were read by a strong language model: {', '.join(f'{verdicts[v]} {v} ({verdicts[v] / total:.0%})' for v in ('right', 'wrong', 'open', 'other'))}. *Open* is a question that cannot be answered or allows other answers as well, *other* one that is not of its task type. The verdicts stand in `check.jsonl`; nothing was removed.
 
 ## Known weaknesses
