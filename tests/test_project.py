@@ -111,6 +111,12 @@ def load_script(path):
 readme = load_script(ROOT/'scripts'/'make_readme.py')
 
 
+@pytest.mark.parametrize('path', sorted((ROOT/'nbs'/'tutorials').glob('*.ipynb')), ids=name)
+def test_solutions_of_how_tos_are_folded(path):
+    heads = [c for c in json.loads(path.read_text())['cells'] if ''.join(c['source']).strip() == '## Solutions']
+    assert len(heads) == 1 and heads[0]['metadata'].get('jp-MarkdownHeadingCollapsed')
+
+
 def test_readme_is_the_saved_index(): assert readme.check() == []
 
 
