@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'scripts'))
 from strong_card import card, check_table  # noqa: E402
 from strong_set import work_fault  # noqa: E402
+import weak_set  # noqa: E402
 
 FOLDER = ROOT/'trouter'/'data'/'strong'
 TAXONOMY, PAIRS = Taxonomy.read(FOLDER/'taxonomy.json'), read_pairs(FOLDER/'pairs.jsonl')
@@ -58,3 +59,11 @@ def test_the_data_card_is_of_this_set():
     assert (FOLDER/'CARD.md').read_text() == card()
     checks = check_table(PAIRS)
     assert sum(c['checked'] for c in checks.values()) >= 300 and not any(c['open'] for c in checks.values())
+
+
+def test_the_weak_card_is_of_its_set():
+    folder = ROOT/'trouter'/'data'/'weak'
+    assert (folder/'CARD.md').read_text() == weak_set.card()
+    verdicts = [json.loads(line) for line in (folder/'check.jsonl').read_text().splitlines()]
+    assert [v['id'] for v in verdicts] == [p.id for p in weak_set.sample(read_pairs(folder/'pairs.jsonl'))] and {v['verdict'] for v in verdicts} <= {'right', 'wrong', 'open', 'other'}
+    assert set(Taxonomy.read(folder/'taxonomy.json').nodes) < set(TAXONOMY.nodes)
