@@ -4,7 +4,7 @@
     python scripts/judge_long.py --work FOLDER [--parallel 8]
 
 Qwen2.5-Coder-1.5B (scripts/fetch_models.py) gives each answer in trouter/data/strong/long_grades.jsonl a grade with the package's own judge, once with the reference answer and once without. The grades go to trouter/data/strong/long_judge.jsonl:
-query_id, model, with_reference (true or false), score in [0, 1] or null where no verdict could be read, and the number of attempts. What was asked before is taken from the cache in --work.
+query_id, model, with_reference (true or false), score in [0, 1] or null where no verdict could be read, the number of attempts, and the judge's first reply. What was asked before is taken from the cache in --work.
 """
 import argparse, json, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from trouter.outcomes.judge import Judge  # noqa: E402
+from trouter.outcomes.judge import Judge, judge_messages  # noqa: E402
 from trouter.outcomes.synthetic_sets import load_synthetic, long_grades, synthetic_folder  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
 from trouter.pool.local import find_model, serve  # noqa: E402
@@ -36,8 +36,10 @@ def main():
         def grade(case):
             (query_id, model), with_reference = case
             row = answers.loc[query_id, model]
-            verdict = judge.score(row['query'], row['response'], row['reference'] if with_reference else None)
-            return {'query_id': query_id, 'model': model, 'with_reference': with_reference, 'score': verdict.score, 'attempts': verdict.attempts}
+            case = row['query'], row['response'], row['reference'] if with_reference else None
+            verdict = judge.score(*case)
+            first = client.chat(JUDGE, judge_messages(*case, judge.limit), **judge.kw).text if case[1].strip() else ''   # asked before: from the cache
+            return {'query_id': query_id, 'model': model, 'with_reference': with_reference, 'score': verdict.score, 'attempts': verdict.attempts, 'reply': first}
         cases = [(g, with_reference) for with_reference in (True, False) for g in graded]
         with ThreadPoolExecutor(a.parallel) as workers: out = list(tqdm(workers.map(grade, cases), total=len(cases), desc='judging'))
     write_atomically(synthetic_folder('strong')/'long_judge.jsonl', ''.join(json.dumps(r) + '\n' for r in out))

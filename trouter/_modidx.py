@@ -726,6 +726,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'trouter/outcomes/synthetic_sets.py'),
                                                  'trouter.outcomes.synthetic_sets.long_grades': ( 'outcomes/synthetic_sets.html#long_grades',
                                                                                                   'trouter/outcomes/synthetic_sets.py'),
+                                                 'trouter.outcomes.synthetic_sets.long_judge': ( 'outcomes/synthetic_sets.html#long_judge',
+                                                                                                 'trouter/outcomes/synthetic_sets.py'),
                                                  'trouter.outcomes.synthetic_sets.synthetic_arrays': ( 'outcomes/synthetic_sets.html#synthetic_arrays',
                                                                                                        'trouter/outcomes/synthetic_sets.py'),
                                                  'trouter.outcomes.synthetic_sets.synthetic_folder': ( 'outcomes/synthetic_sets.html#synthetic_folder',

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['SETS', 'DIFFICULTIES', 'synthetic_folder', 'synthetic_taxonomy', 'synthetic_pairs', 'load_synthetic',
-           'synthetic_arrays', 'composition', 'by_difficulty', 'long_grades']
+           'synthetic_arrays', 'composition', 'by_difficulty', 'long_grades', 'long_judge']
 
 # %% ../../nbs/outcomes/08_synthetic_sets.ipynb #92171ac1
 import json
@@ -79,3 +79,8 @@ def by_difficulty(
 def long_grades() -> pd.DataFrame:
     "The long answers of the strong set that were graded by reading: query_id, model, first and second grade in [0, 1], the first reader's reason."
     return pd.read_json(synthetic_folder('strong')/'long_grades.jsonl', lines=True)
+
+# %% ../../nbs/outcomes/08_synthetic_sets.ipynb #7d274f19
+def long_judge() -> pd.DataFrame:
+    "What Qwen2.5-Coder-1.5B as judge said of the answers of `long_grades`: query_id, model, with_reference, score in [0, 1] (NaN where no verdict could be read), attempts, reply (the first). Written by scripts/judge_long.py."
+    return pd.read_json(synthetic_folder('strong')/'long_judge.jsonl', lines=True, dtype={'score': float, 'reply': str})
