@@ -96,6 +96,10 @@ its answer is wrong or its question allows another one. Faults that were found w
 
 {markdown(['level', 'checked', 'same answer', 'set right or wording', 'pair at fault', 'error rate'], rows)}
 
+## Answers
+
+Four local models (Qwen2.5-Coder-1.5B and 0.5B, Gemma-3-270M, SmolLM2-135M) answered every question once at temperature 0, and 300 questions another three times at 0.7: `outcomes.parquet`, by `scripts/run_local_pool.py` and `scripts/make_shipped.py`. What the largest of them said as judge of 100 long answers stands in `long_judge.jsonl`, by `scripts/judge_long.py`.
+
 ## Known weaknesses
 
 - Some short texts name their possible answers in the question, so that guessing pays; labels of a given set, true and false, left and right.

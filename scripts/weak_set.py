@@ -28,7 +28,7 @@ from trouter.synthesis.taxonomy import Taxonomy  # noqa: E402
 MODEL, PORT = 'qwen2.5-coder-1.5b', 8195
 PART = {   # subcategories: some of each domain, so that the part covers what the whole covers; enough that sixty levels keep all their pairs
     'mathematics': (1, 2, 4, 5, 7), 'commonsense-knowledge': (1, 2, 7), 'programming': (1, 5), 'language-and-translation': (1, 2), 'science': (1, 3, 6),
-    'logical-reasoning': (2, 3, 4, 6), 'reading-comprehension': (1, 6, 7), 'business-and-office-work': (4, 5), 'creative-writing': (4,), 'long-context-understanding': (1,)}
+    'logical-reasoning': (2, 3, 6), 'reading-comprehension': (1, 6, 7), 'business-and-office-work': (4, 5), 'creative-writing': (4,), 'long-context-understanding': (1,)}
 
 
 def part_of(taxonomy):
@@ -58,7 +58,7 @@ def card():
 
 ## Where it comes from
 
-The pairs were written by Qwen2.5-Coder-1.5B-Instruct ({run.get("model", MODEL)}, 4-bit GGUF) on one processor core, with the chain of this package as it stands: `python scripts/weak_set.py`. Nobody corrected them. The set is a foil: what the cold start is worth when the generator is small. The licence is that of the package, Apache-2.0; the model's licence is Apache-2.0.
+The pairs were written by Qwen2.5-Coder-1.5B-Instruct ({run.get("model", MODEL)}, 4-bit GGUF) on one or two processor cores, with the chain of this package as it stands: `python scripts/weak_set.py`. Nobody corrected them. The set is a foil: what the cold start is worth when the generator is small. The licence is that of the package, Apache-2.0; the model's licence is Apache-2.0.
 
 {table(['domain', *made.columns], [[name, *row] for name, row in zip(made.index, made.values.tolist())])}
 
@@ -79,7 +79,7 @@ def main():
     p.add_argument('--sample', type=Path, metavar='FILE'); p.add_argument('--card', action='store_true')
     a = p.parse_args()
     if a.card: return write_atomically(synthetic_folder('weak')/'CARD.md', card())
-    if a.sample: return write_atomically(a.sample, ''.join(json.dumps(dict(id=q.id, question=q.question, answer=q.answer, answer_type=q.answer_type), ensure_ascii=False) + '\n' for q in sample(synthetic_pairs('weak'))))
+    if a.sample: return write_atomically(a.sample, ''.join(json.dumps(dict(id=q.id, question=q.question, answer=q.answer, answer_type=q.answer_type, **({'options': q.options} if q.options else {})), ensure_ascii=False) + '\n' for q in sample(synthetic_pairs('weak'))))
     if a.work is None: p.error('--work is needed')
     path, out, taxonomy = find_model(MODEL), ROOT/'trouter'/'data'/'weak', part_of(synthetic_taxonomy('strong'))
     if path is None: sys.exit(f'{MODEL}.gguf is not there; run scripts/fetch_models.py first')
