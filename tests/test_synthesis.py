@@ -83,6 +83,14 @@ def test_a_node_that_is_never_answered_in_form(tmp_path):
     assert made.taxonomy.counts()['difficulty'] == 12 and {p.type_id for p in made.pairs} == {n.id for n in made.taxonomy.at(2)}
 
 
+def test_a_writer_with_little_to_say_stops_nothing(tmp_path):
+    "Every node runs out of new pairs, many in a row: no call has failed, so every node is still tried."
+    with FaultyServer(ScriptedGenerator(variety=2).answer) as server: made, _ = run(server.url, tmp_path)
+    nodes = {n.id for n in made.taxonomy.at(2)}
+    assert len(nodes) > 10 and made.incomplete == dict.fromkeys(made.incomplete, 'saturated') and set(made.incomplete) == nodes
+    assert {row['node'] for row in made.journal if row['kind'] == 'profile'} == nodes and json.loads((tmp_path/'run.json').read_text())['halted'] is None
+
+
 # ---- kill -9
 
 CHILD = textwrap.dedent('''
