@@ -7,7 +7,7 @@
 Serves Qwen2.5-Coder-1.5B-Instruct (scripts/fetch_models.py), has it write 8 pairs for every difficulty level of the subcategories in PART, and puts taxonomy.json, pairs.jsonl and run.json
 into trouter/data/weak. The answers of the candidates are collected as for the strong set (scripts/make_shipped.py). After an interruption the same command goes on.
 
-The check: two pairs a level, chosen by the hash of their ids, are read by a strong LLM, which says of each `right`, `wrong` (the answer), `open` (the question cannot be answered, or allows other answers as well) or `other` (not of its task type). The verdicts stand in trouter/data/weak/check.jsonl: id, verdict, reason.
+The check: two pairs a level, chosen by the hash of their ids, are read by a strong LLM as the candidates see them, which says of each `right`, `wrong` (the answer), `open` (the question cannot be answered, or allows other answers as well) or `other` (not of its task type). The verdicts stand in trouter/data/weak/check.jsonl: id, verdict, reason.
 """
 import argparse, hashlib, json, shutil, sys, time
 from collections import Counter
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from trouter.outcomes.synthetic import verify_pair  # noqa: E402
+from trouter.outcomes.synthetic import query_of, verify_pair  # noqa: E402
 from trouter.outcomes.synthetic_sets import composition, synthetic_folder, synthetic_pairs, synthetic_taxonomy  # noqa: E402
 from trouter.pool.chat import ChatClient  # noqa: E402
 from trouter.pool.local import find_model, serve  # noqa: E402
@@ -79,7 +79,7 @@ def main():
     p.add_argument('--sample', type=Path, metavar='FILE'); p.add_argument('--card', action='store_true')
     a = p.parse_args()
     if a.card: return write_atomically(synthetic_folder('weak')/'CARD.md', card())
-    if a.sample: return write_atomically(a.sample, ''.join(json.dumps(dict(id=q.id, question=q.question, answer=q.answer, answer_type=q.answer_type, **({'options': q.options} if q.options else {})), ensure_ascii=False) + '\n' for q in sample(synthetic_pairs('weak'))))
+    if a.sample: return write_atomically(a.sample, ''.join(json.dumps(dict(id=q.id, question=query_of(q), answer=q.answer, answer_type=q.answer_type), ensure_ascii=False) + '\n' for q in sample(synthetic_pairs('weak'))))
     if a.work is None: p.error('--work is needed')
     path, out, taxonomy = find_model(MODEL), ROOT/'trouter'/'data'/'weak', part_of(synthetic_taxonomy('strong'))
     if path is None: sys.exit(f'{MODEL}.gguf is not there; run scripts/fetch_models.py first')
